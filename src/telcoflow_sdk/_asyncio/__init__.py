@@ -1,0 +1,1 @@
+"""asyncio and sockets of the SDK."""

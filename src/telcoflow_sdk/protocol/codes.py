@@ -1,0 +1,80 @@
+"""Every code that crosses the wire, once, for both ends.
+
+Not here: the messages that carry them (`messages.py`).
+Implements the tables of codes in docs/reference/wire.md.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum, StrEnum
+
+
+class ErrorCode(StrEnum):
+    """Why something was refused: in responses, command responses, `call.error` and HTTP bodies."""
+
+    # Who you are
+    UNAUTHORIZED = "UNAUTHORIZED"  # HTTP 401: key missing or unknown
+    FORBIDDEN = "FORBIDDEN"  # HTTP 403: the key is good, but not for this connector
+    TOKEN_MISSING = "TOKEN_MISSING"  # HTTP 403: media link without "Authorization: Bearer"
+    TOKEN_INVALID = "TOKEN_INVALID"  # HTTP 403: forged, foreign or garbled token
+    TOKEN_EXPIRED = "TOKEN_EXPIRED"  # HTTP 403: used too late
+    # What you asked for
+    NOT_FOUND = "NOT_FOUND"  # HTTP 404: no such path
+    INVALID_REQUEST = "INVALID_REQUEST"  # known in form, wrong in content
+    MALFORMED_MESSAGE = "MALFORMED_MESSAGE"  # not JSON, not an object, or of wrong types
+    MALFORMED_AUDIO = "MALFORMED_AUDIO"  # a binary message too short to hold audio
+    INVALID_CHANNEL = "INVALID_CHANNEL"  # audio for a channel that takes none
+    INVALID_COMMAND = "INVALID_COMMAND"  # no such command
+    INVALID_STATE = "INVALID_STATE"  # the command exists, not in this state of the call
+    INVALID_WAV = "INVALID_WAV"  # HTTP 400: an upload that is no WAV file we can play
+    # Sessions
+    SESSION_NOT_FOUND = "SESSION_NOT_FOUND"
+    SESSION_BUSY = "SESSION_BUSY"  # another client holds it
+    SESSION_NOT_OPEN = "SESSION_NOT_OPEN"
+    SESSION_CLOSED = "SESSION_CLOSED"
+    CHANNEL_NOT_CONFIGURED = "CHANNEL_NOT_CONFIGURED"
+    # Calls
+    CALL_ENDED = "CALL_ENDED"  # HTTP 410 or a command after the end
+    MEDIA_LINK_TAKEN = "MEDIA_LINK_TAKEN"  # HTTP 409: a second media link for one call
+    # Limits
+    AUDIO_OVERRUN = "AUDIO_OVERRUN"  # far more audio than was asked for: the excess is discarded
+    RATE_LIMITED = "RATE_LIMITED"  # HTTP 429 or close 4429
+    DRAINING = "DRAINING"  # HTTP 503: finishing calls, taking no new ones
+    TIMEOUT = "TIMEOUT"
+    INTERNAL_ERROR = "INTERNAL_ERROR"
+
+
+class CloseCode(IntEnum):
+    """Why the server closed a WebSocket; RFC 6455 §7.4.2 leaves 4000 to 4999 to applications."""
+
+    NORMAL = 1000
+    GOING_AWAY = 1001
+    MESSAGE_TOO_BIG = 1009
+    INTERNAL_ERROR = 1011
+    BAD_MESSAGES = 4400  # too many malformed messages in a row
+    SETUP_TIMEOUT = 4408  # control link: no `setup` in time
+    CALL_ENDED = 4410
+    SLOW_READER = 4413  # did not read for too long
+    FLOOD = 4429  # more messages per second than allowed
+    DRAINING = 4503
+
+
+class EndReason(StrEnum):
+    """Why a call ended: a closed set, in logs, summaries and `session.closed`."""
+
+    CALLER_HUNG_UP = "caller_hung_up"
+    AGENT_CLOSED = "agent_closed"  # `close` of an answered call
+    AGENT_DISCONNECTED = "agent_disconnected"  # `disconnect`
+    AGENT_REJECTED = "agent_rejected"  # `close` or `disconnect` of a ringing call
+    AGENT_LOST = "agent_lost"  # its media link was lost for good
+    NO_AGENT = "no_agent"  # nobody claimed the call while it rang
+    NO_ANSWER = "no_answer"  # claimed, but not answered while it rang
+    SESSION_CLOSED = "session_closed"  # closed through REST
+    SERVER_SHUTDOWN = "server_shutdown"
+    SERVER_ERROR = "server_error"
+
+
+NORMAL_END_REASONS = frozenset(
+    {EndReason.CALLER_HUNG_UP, EndReason.AGENT_CLOSED, EndReason.AGENT_DISCONNECTED}
+)
+"""How an answered call ends when nothing went wrong."""

@@ -1,0 +1,175 @@
+"""Every message of protocol v1 as a type.
+
+Not here: turning bytes into these and back (`codec.py`), what they cause (`control.py`,
+`media.py`, and the server's `call`). Implements docs/reference/wire.md §1 and §2.
+
+The wire mixes camelCase and snake_case; `rename` holds that at the border, Python sees one style.
+Fields that other servers are known to send as null accept `None`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec import UNSET, Struct, UnsetType, field
+
+# --- control link, client to server -------------------------------------------------------------
+
+
+class SetupData(Struct, frozen=True, rename="camel"):
+    """What audio this client wants for its calls."""
+
+    sample_rate: int
+    audio_mode: str = "mixed"
+
+
+class Setup(Struct, frozen=True, tag_field="type", tag="setup"):
+    """First message on every control link."""
+
+    data: SetupData
+
+
+class SessionOpen(Struct, frozen=True, rename="camel", tag_field="type", tag="session.open"):
+    """Claim a session; the first claim wins."""
+
+    session_id: str
+    req_id: str
+
+
+class SessionReady(Struct, frozen=True, rename="camel", tag_field="type", tag="session.ready"):
+    """Handlers are in place: deliver the call."""
+
+    session_id: str
+
+
+ControlRequest = Setup | SessionOpen | SessionReady
+
+# --- control link, server to client -------------------------------------------------------------
+
+
+class SetupDone(Struct, frozen=True, rename="camel", tag_field="type", tag="setup.done"):
+    """Answers `Setup`."""
+
+    sm_ws_id: str | None = None
+
+
+class Response(
+    Struct, frozen=True, rename="camel", tag_field="type", tag="response", omit_defaults=True
+):
+    """Answers the request with the same `req_id`."""
+
+    req_id: str
+    ok: bool
+    content: Any = None
+    error_code: str | None = None
+    error_content: Any = None
+
+
+class SessionNotify(Struct, frozen=True, rename="camel", tag_field="type", tag="session.notify"):
+    """A session waits to be claimed."""
+
+    session_id: str
+    channel: str | None = "TELCO"
+    remote_address: str | None = ""
+    local_address: str | None = ""
+    activity: str | None = ""
+    created_at: int | None = 0
+
+
+class CallIn(Struct, frozen=True, rename="camel", tag_field="type", tag="call.in"):
+    """The call of a session: where its media link is, and the token that opens it.
+
+    `caller` and `callee` are `from` and `to` on the wire; "" (or null) for a withheld number.
+    """
+
+    session_id: str
+    call_id: str
+    url: str
+    token: str
+    caller: str | None = field(default="", name="from")
+    callee: str | None = field(default="", name="to")
+    org_uuid: str | None = ""
+
+
+class SessionClosed(Struct, frozen=True, rename="camel", tag_field="type", tag="session.closed"):
+    """The session is over."""
+
+    session_id: str
+    reason: str | None = ""
+
+
+class ControlError(Struct, frozen=True, rename="camel", tag_field="type", tag="error"):
+    """A message of the peer's was not understood; 1.0.0 ignores this type, we log it."""
+
+    error_code: str
+    error_message: str = ""
+
+
+ControlEvent = SetupDone | Response | SessionNotify | CallIn | SessionClosed | ControlError
+
+# --- media link, client to server ---------------------------------------------------------------
+
+
+class CommandData(Struct, frozen=True):
+    """One command: its id is echoed in the response."""
+
+    command_id: str
+    command: str
+    timeout_ms: int = 10_000
+    data: dict[str, Any] | UnsetType = UNSET
+
+
+class Command(Struct, frozen=True, tag_field="type", tag="command"):
+    """A call command of the agent's."""
+
+    data: CommandData
+
+
+# --- media link, server to client ---------------------------------------------------------------
+
+
+class BufferRequestData(Struct, frozen=True, omit_defaults=True):
+    """How much audio the server will take now. Requests add up; nothing cancels them."""
+
+    requested_bytes: int
+    prefer_audio_frame_bytes: int = 0
+    channel_id: int = field(default=0, name="channelId")
+
+
+class BufferRequest(Struct, frozen=True, tag_field="type", tag="buffer_request"):
+    """Credit: bytes the server is ready to take."""
+
+    data: BufferRequestData
+
+
+class CommandResponseData(Struct, frozen=True, omit_defaults=True):
+    """The outcome of the command with the same `command_id`."""
+
+    command_id: str
+    success: bool
+    result: Any = None
+    error_code: str | None = None
+    error_message: str | None = None
+
+
+class CommandResponse(Struct, frozen=True, tag_field="type", tag="command_response"):
+    """Answers a `Command`."""
+
+    data: CommandResponseData
+
+
+class CallEventData(Struct, frozen=True, omit_defaults=True):
+    """Something happened to the call; the error fields belong to `call.error`."""
+
+    event: str
+    error_code: str | None = None
+    error_message: str | None = None
+
+
+class CallEventMessage(Struct, frozen=True, tag_field="type", tag="call_event"):
+    """An event of the call."""
+
+    data: CallEventData
+
+
+MediaEvent = BufferRequest | CommandResponse | CallEventMessage

@@ -1,0 +1,1 @@
+"""The rim towards the network: control link, media link, REST."""

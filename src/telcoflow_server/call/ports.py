@@ -1,0 +1,51 @@
+"""What a call needs from the outside, as narrow interfaces.
+
+Not here: who implements them (`legs/`, `api/`). A real phone, a simulated one and a browser are
+the same `Phone` to a call; a WebSocket and an in-memory pipe are the same `MediaLink`.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from telcoflow_sdk.protocol.codes import CloseCode, EndReason
+
+
+class ControlLink(Protocol):
+    """One client process's control link, as the session board sees it."""
+
+    def send(self, message: bytes) -> None:
+        """Queue one JSON message; never waits, never raises, does nothing once closed."""
+
+    def close(self, code: CloseCode, reason: str) -> None:
+        """Close with a code; idempotent."""
+
+
+class MediaLink(Protocol):
+    """The agent's media link of one call."""
+
+    def send_audio(self, channel: int, pcm: bytes) -> None:
+        """Queue one binary message (channel byte, then PCM); never waits, never raises."""
+
+    def send_message(self, message: bytes) -> None:
+        """Queue one JSON message; never waits, never raises."""
+
+    def unsent_bytes(self) -> int:
+        """Return what the transport holds because the agent does not read."""
+
+    def close(self, code: CloseCode, reason: str) -> None:
+        """Close with a code after what was queued; idempotent."""
+
+
+class Phone(Protocol):
+    """A human party's phone, as the call tells it what happens."""
+
+    def answered(self, tick: int) -> None:
+        """The call was answered on this tick of its time axis."""
+
+    def ended(self, tick: int, reason: EndReason) -> None:
+        """The call is over; nothing more will be asked of this phone."""
+
+    @property
+    def has_hung_up(self) -> bool:
+        """Whether the person put the phone down."""
