@@ -1,0 +1,64 @@
+# Everything this project does, one command each; CI calls the same ones. `make` alone lists them.
+.DEFAULT_GOAL := help
+SHELL := bash
+export PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: help
+help:  ## list the commands
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+# --- environments: made once, refreshed when a lock file or pyproject.toml changes ---
+
+.PHONY: setup
+setup: .venv/installed .venv-published/installed  ## make .venv (everything tests need) and .venv-published
+
+.venv/installed: requirements.lock pyproject.toml scripts/venv
+	scripts/venv .venv requirements.lock --with-project
+	@touch $@
+
+# The published client, which tests run as a stranger, must not share our environment.
+.venv-published/installed: requirements-published.lock scripts/venv
+	scripts/venv .venv-published requirements-published.lock
+	@touch $@
+
+# --- daily work ---
+
+.PHONY: demo
+demo: .venv/installed  ## a whole call on this machine: leaves demo-out/call.wav and call.png
+	$(BIN)/telcoflow demo --out demo-out
+
+.PHONY: test
+test: setup  ## every test but the long ones
+	$(BIN)/python -m pytest
+
+.PHONY: test-long
+test-long: setup  ## the long tests
+	$(BIN)/python -m pytest -m long --timeout 900
+
+.PHONY: check
+check: setup  ## format, lint, types, import rules, engines to every branch: under a minute
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/architecture
+	$(MAKE) --no-print-directory coverage
+
+# The engines' own tests must reach every branch, without the help of slower rings.
+.PHONY: coverage
+coverage: setup  ## the engines' tests, with branch coverage; fails under 100 %
+	$(BIN)/python -m pytest -q -m "not slow and not long" --cov --cov-report=term \
+	    tests/sdk/audio tests/sdk/protocol tests/server/call tests/server/media
+
+.PHONY: format
+format: setup  ## lay the code out and fix what can be fixed
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+.PHONY: lock
+lock:  ## renew both lock files (needs uv)
+	scripts/lock
+
+.PHONY: clean
+clean:  ## remove the environments and what tools left behind
+	rm -rf .venv .venv-published .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage demo-out dist
