@@ -1,0 +1,259 @@
+"""The media port: one WebSocket per call, between an agent and its call.
+
+Not here: what the messages do (`call/call.py`), flow control (`legs/agent.py`). The server's only
+importer of the WebSocket library. Implements docs/reference/wire.md §2.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import ssl
+import time
+
+import msgspec
+import picows
+
+from telcoflow_sdk.protocol.codec import MAX_MESSAGE_BYTES, ProtocolViolation
+from telcoflow_sdk.protocol.codes import CloseCode, ErrorCode
+from telcoflow_server.api.auth import Refused, TokenMint
+from telcoflow_server.api.budget import LinkBudget
+from telcoflow_server.call.call import Call
+from telcoflow_server.call.exchange import Exchange
+
+logger = logging.getLogger(__name__)
+
+MEDIA_PATH = "/v1/agent/calls/"
+"""The call's id follows."""
+
+HANDSHAKE_TIMEOUT_S = 5.0
+PING_AFTER_S = 10.0
+"""A link that was silent for so long is pinged, and cut when as much passes without an answer."""
+
+CLOSE_TIMEOUT_S = 2.0
+"""A peer that does not answer a close is cut after this."""
+
+SEND_BUFFER_BYTES = 64 * 1024
+"""What the kernel may hold for a link: about 1.3 s of 24 kHz audio. Its default is megabytes,
+which would keep stale audio for an agent that stopped reading."""
+
+# The library logs handshakes with their headers at level 9: tokens must never get that far.
+_library_logger = logging.getLogger("telcoflow_server.media_link")
+_library_logger.setLevel(logging.WARNING)
+
+
+class MediaPort:
+    """Accepts media links and hands each to its call.
+
+    Args:
+        exchange: Where the calls are.
+        tokens: Who may open a link.
+        messages_per_second: The budget of each link.
+    """
+
+    def __init__(self, exchange: Exchange, tokens: TokenMint, messages_per_second: float) -> None:
+        self._exchange = exchange
+        self._tokens = tokens
+        self._messages_per_second = messages_per_second
+        self._server: asyncio.Server | None = None
+        self._links: set[AgentSocket] = set()
+
+    async def start(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> int:
+        """Listen; return the port. Raises `OSError` when it is taken."""
+        self._server = await picows.ws_create_server(
+            self._accept,
+            host,
+            port,
+            ssl=tls,
+            websocket_handshake_timeout=HANDSHAKE_TIMEOUT_S,
+            enable_auto_ping=True,
+            auto_ping_idle_timeout=PING_AFTER_S,
+            auto_ping_reply_timeout=PING_AFTER_S,
+            max_frame_size=MAX_MESSAGE_BYTES,
+            read_buffer_init_size=4096,
+            logger_name=_library_logger,
+        )
+        port = self._server.sockets[0].getsockname()[1]
+        return port
+
+    async def stop(self) -> None:
+        """Close the port and every link that is left; returns when all are gone."""
+        if self._server is None:
+            return
+        self._server.close()
+        links = list(self._links)
+        for link in links:
+            link.close(CloseCode.GOING_AWAY, "the server stops")
+        for link in links:
+            await link.wait_closed()
+        await self._server.wait_closed()
+        self._server = None
+
+    def _accept(
+        self, request: picows.WSUpgradeRequest
+    ) -> picows.WSListener | picows.WSUpgradeResponseWithListener:
+        # The library sends the text of an exception raised here to the peer.
+        try:
+            call = self._authorize(request)
+        except Refused as refused:
+            return _rejection(refused)
+        except Exception:
+            logger.exception("media handshake failed")
+            return _rejection(Refused(500, ErrorCode.INTERNAL_ERROR, "internal error"))
+        return AgentSocket(self._exchange, call, LinkBudget(self._messages_per_second), self._links)
+
+    def _authorize(self, request: picows.WSUpgradeRequest) -> Call:
+        path = request.path.decode("ascii", "replace").partition("?")[0]
+        call_id = path.removeprefix(MEDIA_PATH)
+        if call_id == path or not call_id:
+            raise Refused(404, ErrorCode.NOT_FOUND, f"media links are at {MEDIA_PATH}<call id>")
+        self._tokens.check(request.headers.get("Authorization"), call_id, time.time())
+        call = self._exchange.find(call_id)
+        if call is None:
+            # The token was good, so there was such a call.
+            raise Refused(410, ErrorCode.CALL_ENDED, "the call has ended")
+        if call.had_agent:
+            raise Refused(409, ErrorCode.MEDIA_LINK_TAKEN, "the call has its media link already")
+        return call
+
+
+def _rejection(refused: Refused) -> picows.WSUpgradeResponseWithListener:
+    body = msgspec.json.encode({"code": refused.code, "message": refused.message})
+    response = picows.WSUpgradeResponse.create_error_response(
+        refused.status, body, {"Content-Type": "application/json"}
+    )
+    return picows.WSUpgradeResponseWithListener(response, None)
+
+
+class AgentSocket(picows.WSListener):  # type: ignore[misc]  # the library's class is untyped C
+    """One agent's media link: a `MediaLink` towards the call, a listener towards the socket.
+
+    Concurrency: loop thread only.
+    """
+
+    def __init__(
+        self, exchange: Exchange, call: Call, budget: LinkBudget, links: set[AgentSocket]
+    ) -> None:
+        super().__init__()
+        self._exchange = exchange
+        self._call = call
+        self._budget = budget
+        self._links = links
+        self._transport: picows.WSTransport | None = None
+        self._fragments = bytearray()
+        self._fragment_type = picows.WSMsgType.BINARY
+        self._is_closing = False
+        self._closed: asyncio.Future[None] | None = None
+        self._close_timer: asyncio.TimerHandle | None = None
+
+    # --- from the socket -------------------------------------------------------------------
+
+    def on_ws_connected(self, transport: picows.WSTransport) -> None:
+        """Attach to the call, unless it ended or was taken during the handshake."""
+        self._transport = transport
+        raw = transport.underlying_transport.get_extra_info("socket")
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
+        self._closed = asyncio.get_running_loop().create_future()
+        self._links.add(self)
+        if self._call.is_over:
+            self.close(CloseCode.CALL_ENDED, "the call has ended")
+        else:
+            self._exchange.attach(self._call, self)
+
+    def on_ws_frame(self, transport: picows.WSTransport, frame: picows.WSFrame) -> None:
+        """Reassemble messages and pass them on; whatever they hold, nobody else notices."""
+        kind = frame.msg_type
+        if kind == picows.WSMsgType.CLOSE:
+            self._peer_closed(transport)
+            return
+        if self._is_closing or kind in (picows.WSMsgType.PING, picows.WSMsgType.PONG):
+            return
+        code = self._budget.spend(time.monotonic())
+        if code is not None:
+            self._cut(code, "more messages per second than allowed")
+            return
+        if frame.fin and kind != picows.WSMsgType.CONTINUATION:
+            self._receive(kind, frame.get_payload_as_bytes())
+            return
+        if kind != picows.WSMsgType.CONTINUATION:
+            self._fragment_type = kind
+            self._fragments.clear()
+        self._fragments += frame.get_payload_as_memoryview()
+        if len(self._fragments) > MAX_MESSAGE_BYTES:
+            self._cut(CloseCode.MESSAGE_TOO_BIG, "message too big")
+        elif frame.fin:
+            message = bytes(self._fragments)
+            self._fragments.clear()
+            self._receive(self._fragment_type, message)
+
+    def on_ws_disconnected(self, transport: picows.WSTransport) -> None:
+        """Tell the call, unless it was the call that closed the link."""
+        self._links.discard(self)
+        if self._close_timer is not None:
+            self._close_timer.cancel()
+        if self._closed is not None and not self._closed.done():
+            self._closed.set_result(None)
+        if not self._is_closing:
+            self._is_closing = True
+            self._call.detach()
+
+    def pause_writing(self) -> None:
+        """The peer does not read; `legs/agent.py` sees that in `unsent_bytes`."""
+
+    def resume_writing(self) -> None:
+        """The peer reads again."""
+
+    def _receive(self, kind: picows.WSMsgType, message: bytes) -> None:
+        try:
+            if kind == picows.WSMsgType.BINARY:
+                self._call.receive_audio(message)
+            else:
+                self._call.receive_message(message)
+        except ProtocolViolation:
+            code = self._budget.malformed()
+            if code is not None:
+                self._cut(code, "too many malformed messages")
+
+    def _peer_closed(self, transport: picows.WSTransport) -> None:
+        if not transport.is_close_frame_sent:
+            transport.send_close(picows.WSCloseCode.OK)
+        transport.disconnect()
+
+    def _cut(self, code: CloseCode, reason: str) -> None:
+        """Close because of what the peer did: the call has lost its agent."""
+        self.close(code, reason)
+        self._call.detach()
+
+    # --- MediaLink -------------------------------------------------------------------------
+
+    def send_audio(self, channel: int, pcm: bytes) -> None:
+        """See `MediaLink`."""
+        if self._transport is not None and not self._is_closing:
+            self._transport.send(picows.WSMsgType.BINARY, bytes((channel,)) + pcm)
+
+    def send_message(self, message: bytes) -> None:
+        """See `MediaLink`."""
+        if self._transport is not None and not self._is_closing:
+            self._transport.send(picows.WSMsgType.TEXT, message)
+
+    def unsent_bytes(self) -> int:
+        """See `MediaLink`."""
+        if self._transport is None:
+            return 0
+        unsent: int = self._transport.underlying_transport.get_write_buffer_size()
+        return unsent
+
+    def close(self, code: CloseCode, reason: str) -> None:
+        """See `MediaLink`. The peer has 2 s to answer, then the socket is cut."""
+        if self._is_closing or self._transport is None:
+            return
+        self._is_closing = True
+        self._transport.send_close(code, reason)
+        loop = asyncio.get_running_loop()
+        self._close_timer = loop.call_later(CLOSE_TIMEOUT_S, self._transport.disconnect, False)
+
+    async def wait_closed(self) -> None:
+        """Return when the socket is gone; cancellation loses nothing."""
+        if self._closed is not None:
+            await asyncio.shield(self._closed)

@@ -1,0 +1,166 @@
+"""The server: everything wired together, started and stopped.
+
+Not here: settings (`settings.py`), signals and the command line (`cli`). The only place that
+knows all parts. Implements docs/explanation/architecture.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import tempfile
+import time
+import uuid
+from pathlib import Path
+
+from aiohttp import web
+
+from telcoflow_server.api.auth import KeyRing, TokenMint
+from telcoflow_server.api.control import ControlPort
+from telcoflow_server.api.http import RestPort, errors_as_json
+from telcoflow_server.api.media import MEDIA_PATH, MediaPort
+from telcoflow_server.api.sandbox import SandboxPort
+from telcoflow_server.call.exchange import Exchange
+from telcoflow_server.call.session import Client, Session
+from telcoflow_server.media.record import Recorder
+from telcoflow_server.settings import Settings
+from telcoflow_server.ticker import Ticker
+
+logger = logging.getLogger(__name__)
+
+CONTROL_PATH = "/v1/agent/session-manager"
+
+IDLE_CONNECTION_S = 10.0
+"""An HTTP connection that says nothing for so long is closed."""
+
+SHUTDOWN_S = 5.0
+"""How long handlers of closed links may take to return."""
+
+
+class Server:
+    """One node: control port, media port, tick.
+
+    Args:
+        settings: Everything that can be set.
+        sandbox: Serve simulated phones, too.
+
+    Concurrency: one event loop; `start`, `drain` and `stop` are called once each, in this order.
+    """
+
+    def __init__(self, settings: Settings, *, sandbox: bool = False) -> None:
+        self._settings = settings
+        self._is_sandbox = sandbox
+        self._tokens = TokenMint(secrets.token_bytes(32))
+        self._exchange = Exchange(
+            self._media_address, _new_id, ring_timeout_s=settings.calls.ring_timeout_s
+        )
+        self._recorder = Recorder()
+        self._media = MediaPort(
+            self._exchange, self._tokens, settings.limits.messages_per_second
+        )
+        self._ticker = Ticker(self._tick)
+        self._runner: web.AppRunner | None = None
+        self._scratch: tempfile.TemporaryDirectory[str] | None = None
+        self._phones: SandboxPort | None = None
+        self.host = settings.server.host
+        self.control_port = 0
+        self.media_port = 0
+
+    async def start(self) -> None:
+        """Open both ports and start the tick.
+
+        Raises:
+            OSError: a port is taken; nothing is left open.
+        """
+        try:
+            await self._start_control()
+            self.media_port = await self._media.start(self.host, self._wanted_media_port())
+        except OSError:
+            await self.stop()
+            raise
+        self._ticker.start()
+        logger.info("control port %d, media port %d", self.control_port, self.media_port)
+
+    async def drain(self) -> None:
+        """Refuse new calls; return when the running ones have ended or the time for that is up."""
+        self._exchange.is_draining = True
+        if self._exchange.call_count == 0:
+            return
+        empty = asyncio.Event()
+        self._exchange.on_empty = empty.set
+        logger.info("waiting for %d calls to end", self._exchange.call_count)
+        try:
+            async with asyncio.timeout(self._settings.server.drain_timeout_s):
+                await empty.wait()
+        except TimeoutError:
+            logger.warning("%d calls are cut off", self._exchange.call_count)
+
+    async def stop(self) -> None:
+        """End what still runs and leave nothing: no task, socket, thread or scratch file."""
+        self._exchange.shut_down()
+        self._ticker.stop()
+        await self._media.stop()
+        if self._runner is not None:
+            await self._runner.cleanup()
+        await asyncio.to_thread(self._recorder.close)
+        if self._phones is not None:
+            self._phones.close()
+        if self._scratch is not None:
+            self._scratch.cleanup()
+
+    async def _start_control(self) -> None:
+        rest = RestPort(
+            self._exchange,
+            KeyRing({c.connector_uuid: c.api_key for c in self._settings.connectors}),
+        )
+        control = ControlPort(
+            self._exchange.board, rest.connector_of, self._settings.limits.messages_per_second
+        )
+        app = web.Application(middlewares=[errors_as_json])
+        app.router.add_get(CONTROL_PATH, control.serve, name="control link")
+        rest.add_routes(app.router)
+        if self._is_sandbox:
+            self._scratch = tempfile.TemporaryDirectory(prefix="telcoflow-")
+            self._phones = SandboxPort(
+                self._exchange,
+                rest,
+                self._recorder,
+                Path(self._scratch.name),
+                self._settings.calls.record_dir,
+            )
+            self._phones.add_routes(app.router)
+        self._runner = web.AppRunner(
+            app,
+            access_log=None,
+            handle_signals=False,
+            keepalive_timeout=IDLE_CONNECTION_S,
+            shutdown_timeout=SHUTDOWN_S,
+        )
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, self.host, self._settings.server.port)
+        await site.start()
+        self.control_port = self._runner.addresses[0][1]
+
+    def _wanted_media_port(self) -> int:
+        if self._settings.server.media_port is not None:
+            return self._settings.server.media_port
+        # One above the control port, where people look for it; any when that was left open, too.
+        return self.control_port + 1 if self._settings.server.port else 0
+
+    def _media_address(self, session: Session, client: Client) -> tuple[str, str]:
+        base = self._settings.media.public_url
+        if base is None:
+            host = f"[{client.reached_at}]" if ":" in client.reached_at else client.reached_at
+            base = f"ws://{host}:{self.media_port}"
+        token = self._tokens.issue(session.call_id, time.time())
+        return base.rstrip("/") + MEDIA_PATH + session.call_id, token
+
+    def _tick(self, lateness_s: float) -> None:
+        self._exchange.tick(lateness_s)
+        if self._phones is not None:
+            self._phones.sample()
+
+
+def _new_id() -> str:
+    return str(uuid.uuid4())
