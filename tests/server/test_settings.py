@@ -152,8 +152,7 @@ def test_connectors_take_their_keys_from_file_environment_and_text(config: Path)
         ("connector_uuid = 'a'\napi_key = 123454321", "connectors[0].api_key must be a string"),
         ("connector_uuid = 'a'\nap_key = 'k3y'", "did you mean api_key?"),
         (
-            "connector_uuid = 'a'\napi_key = 'k3y'\n[[connectors]]\n"
-            + "connector_uuid = 'a'\napi_key = 'k3y'",
+            "connector_uuid='a'\napi_key='b'\n[[connectors]]\nconnector_uuid='a'\napi_key='c'",
             "name 'a' twice",
         ),
     ],
