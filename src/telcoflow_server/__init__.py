@@ -1,4 +1,4 @@
-"""The server: phones, mixing, control and media links. Imports only the SDK's protocol and audio."""
+"""The server: phones, mixing, control and media links. Of the SDK, only `protocol` and `audio`."""
 
 import os
 

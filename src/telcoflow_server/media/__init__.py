@@ -1,1 +1,1 @@
-"""The media plane: every call of the node as rows of arrays, one tick at a time. No I/O, no clock."""
+"""The media plane: every call of the node as rows of arrays. No I/O, no clock."""

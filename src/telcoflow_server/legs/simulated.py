@@ -1,0 +1,204 @@
+"""A phone without a person: plays sounds by a script, records what it hears, hangs up.
+
+Not here: reading WAV files (`media/sound.py`), the REST endpoint that places such calls (`api/`).
+Implements docs/reference/sandbox.md, simulated phones.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import log10
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from telcoflow_sdk.audio.format import TICK_MS, AudioFormat
+from telcoflow_sdk.protocol.codes import EndReason
+from telcoflow_server.media.plane import MIX_RATE_HZ
+
+SILENCE_DB = -50.0
+"""Below this a frame counts as silence: speech at the far end of its fades, well above the
+rounding noise of any codec."""
+HANG_UP_AFTER_SILENCE_MS = 3_000
+"""A person with nothing more to say who hears nothing puts the phone down."""
+FLOOR_DB = -96.0
+"""What a level never falls below: one step of a 16-bit sample, and a number in any format."""
+
+_FRAME_SAMPLES = AudioFormat(MIX_RATE_HZ).frame_samples
+_SAMPLES_PER_MS = MIX_RATE_HZ // 1000
+_FULL_SCALE = 32768.0
+
+
+class HeardLane(Protocol):
+    """Where a phone records what it hears."""
+
+    def write(self, frame: NDArray[np.int16]) -> None:
+        """Take one tick, shape (480,). Never raises."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Play:
+    """One sound of a script.
+
+    Args:
+        sound: int16, shape (n,), mono, 24 kHz.
+        at_ms: When it begins, counted from the answer; `None`: as the one before it ends.
+    """
+
+    sound: NDArray[np.int16]
+    at_ms: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.at_ms is not None and self.at_ms < 0:
+            raise ValueError(f"at_ms must be 0 or more, not {self.at_ms}")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Script:
+    """What a simulated phone does.
+
+    Args:
+        plays: In the order that `at_ms=None` refers to. Where two overlap, both are heard.
+        hang_up_after_ms: Counted from the answer, or from tick 0 while there is none. `None`:
+            after everything was played and 3 s of silence were heard.
+    """
+
+    plays: tuple[Play, ...] = ()
+    hang_up_after_ms: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.hang_up_after_ms is not None and self.hang_up_after_ms < 0:
+            raise ValueError(f"hang_up_after_ms must be 0 or more, not {self.hang_up_after_ms}")
+
+
+@dataclass(frozen=True, slots=True)
+class Levels:
+    """Loudness of the last tick, dB of full scale (root mean square), `FLOOR_DB` to 0."""
+
+    spoken_db: float
+    heard_db: float
+
+
+@dataclass(frozen=True, slots=True)
+class PhoneStatistics:
+    """What passed through the phone.
+
+    Attributes:
+        frames_spoken: Ticks in which a sound of the script was playing.
+        frames_heard: Ticks heard, silence and ringing included.
+        frames_audible: Those of them at `SILENCE_DB` or above.
+    """
+
+    frames_spoken: int
+    frames_heard: int
+    frames_audible: int
+
+
+class SimulatedPhone:
+    """A party that follows a script; a `FrameSource`, a `FrameSink` and a `Phone`.
+
+    Attach it at 24 kHz (`MIX_RATE_HZ`) from tick 0 on, so that its recording starts there. It
+    plays sample-exactly: `at_ms` is a position in samples after the answering tick.
+
+    Args:
+        script: What it does.
+        heard_lane: Given every frame it hears, unchanged.
+    """
+
+    def __init__(self, script: Script, heard_lane: HeardLane | None = None) -> None:
+        self._script = script
+        self._lane = heard_lane
+        self._sounds, self._end_samples = _timeline(script.plays)
+        self._answered_tick: int | None = None
+        self._has_ended = False
+        self._has_hung_up = False
+        self._silent_ticks = 0
+        self._spoken_db = FLOOR_DB
+        self._heard_db = FLOOR_DB
+        self._frames_spoken = 0
+        self._frames_heard = 0
+        self._frames_audible = 0
+
+    def answered(self, tick: int) -> None:
+        """The call was answered on this tick: the script begins with it."""
+        self._answered_tick = tick
+
+    def ended(self, tick: int, reason: EndReason) -> None:
+        """The call is over: silence from here on, both ways."""
+        del tick, reason  # the script makes no difference between ends
+        self._has_ended = True
+
+    @property
+    def has_hung_up(self) -> bool:
+        """Whether the script has put the phone down."""
+        return self._has_hung_up
+
+    @property
+    def levels(self) -> Levels:
+        """How loud the last tick was, spoken and heard."""
+        return Levels(self._spoken_db, self._heard_db)
+
+    def statistics(self) -> PhoneStatistics:
+        """Return the phone's counters."""
+        return PhoneStatistics(self._frames_spoken, self._frames_heard, self._frames_audible)
+
+    def take(self, tick: int, out: NDArray[np.int16]) -> bool:
+        """Speak: fill `out` with what the script plays in this tick. See `FrameSource.take`."""
+        self._spoken_db = FLOOR_DB
+        if self._answered_tick is None or self._has_ended or self._has_hung_up:
+            return False
+        begin = (tick - self._answered_tick) * _FRAME_SAMPLES
+        end = begin + _FRAME_SAMPLES
+        playing = [
+            (start, sound)
+            for start, sound in self._sounds
+            if start < end and begin < start + sound.size
+        ]
+        if not playing:
+            return False
+        mix = np.zeros(_FRAME_SAMPLES, dtype=np.int64)
+        for start, sound in playing:
+            first, last = max(begin, start), min(end, start + sound.size)
+            mix[first - begin : last - begin] += sound[first - start : last - start]
+        out[:] = np.clip(mix, -32768, 32767)
+        self._spoken_db = level_db(out)
+        self._frames_spoken += 1
+        return True
+
+    def put(self, tick: int, frame: NDArray[np.int16]) -> None:
+        """Hear one frame, record it, and see whether it is time to hang up."""
+        if self._has_ended:
+            return
+        self._frames_heard += 1
+        self._heard_db = level_db(frame)
+        is_audible = self._heard_db >= SILENCE_DB
+        self._frames_audible += is_audible
+        if self._lane is not None:
+            self._lane.write(frame)
+        since = tick + 1 - (self._answered_tick or 0)  # ticks done, this one included
+        if self._script.hang_up_after_ms is not None:
+            self._has_hung_up |= since * TICK_MS >= self._script.hang_up_after_ms
+        elif self._answered_tick is not None:
+            is_speaking = since * _FRAME_SAMPLES <= self._end_samples
+            self._silent_ticks = 0 if is_audible or is_speaking else self._silent_ticks + 1
+            self._has_hung_up |= self._silent_ticks * TICK_MS >= HANG_UP_AFTER_SILENCE_MS
+
+
+def level_db(frame: NDArray[np.int16]) -> float:
+    """Return a frame's root mean square in dB of full scale, `FLOOR_DB` at least."""
+    samples = frame.astype(np.float64)
+    power = float(np.dot(samples, samples)) / frame.size / _FULL_SCALE**2
+    return max(FLOOR_DB, 10 * log10(power)) if power else FLOOR_DB
+
+
+def _timeline(plays: tuple[Play, ...]) -> tuple[list[tuple[int, NDArray[np.int16]]], int]:
+    """Return each sound with its first sample after the answer, and where the last one ends."""
+    sounds: list[tuple[int, NDArray[np.int16]]] = []
+    end = last_end = 0
+    for play in plays:
+        start = end if play.at_ms is None else play.at_ms * _SAMPLES_PER_MS
+        sounds.append((start, play.sound))
+        end = start + play.sound.size
+        last_end = max(last_end, end)
+    return sounds, last_end
