@@ -18,7 +18,7 @@ import msgspec
 from aiohttp import BodyPartReader, web
 
 from telcoflow_sdk.audio.format import TICK_MS
-from telcoflow_sdk.protocol.codes import ErrorCode
+from telcoflow_sdk.protocol.codes import EndReason, ErrorCode
 from telcoflow_server.api.auth import Refused
 from telcoflow_server.api.http import RestPort, json_response
 from telcoflow_server.call.call import Call
@@ -235,7 +235,7 @@ class SandboxPort:
 
     async def _hang_up(self, request: web.Request) -> web.Response:
         phone_call = self._find(request)
-        phone_call.phone.hang_up()
+        phone_call.call.end(EndReason.CALLER_HUNG_UP)
         return json_response({"call_id": phone_call.call.identity.call_id}, 202)
 
     async def _heard_wav(self, request: web.Request) -> web.StreamResponse:
@@ -250,18 +250,18 @@ class SandboxPort:
         if phone_call.report is None:
             raise Refused(409, ErrorCode.INVALID_STATE, "the call still runs; hang up first")
         await asyncio.to_thread(self._recorder.flush)
-        if not file.exists():
+        if not await asyncio.to_thread(file.exists):
             raise Refused(404, ErrorCode.NOT_FOUND, "the recording could not be written")
         return web.FileResponse(file, headers={"Content-Type": "audio/wav"})
 
 
 def _live_line(phone_call: _PhoneCall) -> LiveLine:
-    call, phone = phone_call.call, phone_call.phone
+    call, levels = phone_call.call, phone_call.phone.levels
     return LiveLine(
         state=call.state,
         at_ms=call.tick * TICK_MS,
-        spoken_db=round(phone.spoken_db, 1),
-        heard_db=round(phone.heard_db, 1),
+        spoken_db=round(levels.spoken_db, 1),
+        heard_db=round(levels.heard_db, 1),
         queued_ms=round(call.queued_ms, 1),
     )
 

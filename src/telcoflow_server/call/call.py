@@ -83,8 +83,10 @@ class Call:
         self._ring_ticks = ring_ticks
         self._on_ended = on_ended
         self._leg: AgentLeg | None = None
+        self._audio = AudioFormat()
         self._link: MediaLink | None = None
         self._had_agent = False
+        self._ended_tick: int | None = None
         self._closing: EndReason | None = None
         self._closing_commands: list[str] = []
         self._states = [StateEntered(CallState.PENDING, 0)]
@@ -93,8 +95,8 @@ class Call:
 
     @property
     def tick(self) -> int:
-        """The tick that comes next on the call's time axis."""
-        return self._row.tick
+        """The tick that comes next on the call's time axis, or would have when it ended."""
+        return self._row.tick if self._ended_tick is None else self._ended_tick
 
     @property
     def is_over(self) -> bool:
@@ -109,7 +111,7 @@ class Call:
     @property
     def queued_ms(self) -> float:
         """Agent audio that waits here to be played, in milliseconds."""
-        return self._leg.statistics().playout.queued_ms if self._leg else 0.0
+        return self._leg.queued_ms if self._leg else 0.0
 
     # --- the agent -------------------------------------------------------------------------
 
@@ -118,6 +120,7 @@ class Call:
         assert not self._had_agent, "the rim refuses a second media link with 409"
         self._had_agent = True
         self._link = link
+        self._audio = audio
         self._leg = AgentLeg(link, audio)
 
     def detach(self) -> None:
@@ -170,33 +173,29 @@ class Call:
     def _carry_out(self, command: CommandData) -> None:
         name = parse_command(command.command)
         state = next_state(self.state, name)
-        match name:
-            case CommandName.ANSWER:
-                self._enter(state)
-                self._row.set_mode(Mode.ANSWERED)
-                self._connect_media()
-                self._respond(command.command_id)
-            case CommandName.INTERRUPT:
-                self._respond(command.command_id, result=self._clear())
-            case CommandName.CLOSE | CommandName.DISCONNECT:
-                self._close(name, command.command_id)
+        if name is CommandName.ANSWER:
+            self._enter(state)
+            self._row.set_mode(Mode.ANSWERED)
+            self._connect_media()
+            self._respond(command.command_id)
+        elif name is CommandName.INTERRUPT:
+            self._respond(command.command_id, result=self._clear())
+        else:
+            self._close(name, command.command_id)
 
     def _connect_media(self) -> None:
         assert self._leg is not None, "commands come from an attached agent"
-        self._row.attach(Slot.AGENT, self._leg, self._leg, self._leg.sample_rate_hz)
+        self._row.attach(Slot.AGENT, self._leg, self._leg, self._audio.sample_rate_hz)
         self._phone.answered(self._row.tick)
 
     def _clear(self) -> dict[str, float]:
         assert self._leg is not None, "commands come from an attached agent"
-        cleared = self._leg.clear()
+        dropped_bytes = self._leg.clear()
+        dropped_ms = self._audio.bytes_to_ms(dropped_bytes)
+        heard_ms = self._leg.heard_ms
         if len(self._clears) < CLEARS_KEPT and self.state is CallState.ANSWERED:
-            at_ms = self._row.tick * TICK_MS
-            self._clears.append(ClearReport(at_ms, cleared.dropped_ms, cleared.heard_ms))
-        return {
-            "dropped_bytes": cleared.dropped_bytes,
-            "dropped_ms": cleared.dropped_ms,
-            "heard_ms": cleared.heard_ms,
-        }
+            self._clears.append(ClearReport(self.tick * TICK_MS, dropped_ms, heard_ms))
+        return {"dropped_bytes": dropped_bytes, "dropped_ms": dropped_ms, "heard_ms": heard_ms}
 
     def _close(self, name: CommandName, command_id: str) -> None:
         """Play out what the agent said before it hung up, then end."""
@@ -220,10 +219,15 @@ class Call:
             self.end(EndReason.CALLER_HUNG_UP)
         elif self.state is CallState.PENDING and self._row.tick >= self._ring_ticks:
             self.end(EndReason.NO_ANSWER if self.was_claimed else EndReason.NO_AGENT)
-        elif self._row.failed:
-            self.end(EndReason.SERVER_ERROR)
         elif self._leg is not None and self.state is CallState.ANSWERED:
             self._advance_agent(self._leg)
+
+    def leg_failed(self, slot: Slot, error: Exception) -> None:
+        """A leg's source or sink raised: our fault, and the end of this call alone."""
+        logger.error(
+            "call %s: the %s's leg failed", self.identity.call_id, slot.name.lower(), exc_info=error
+        )
+        self.end(EndReason.SERVER_ERROR)
 
     def _advance_agent(self, leg: AgentLeg) -> None:
         if self._closing is not None and leg.is_drained:
@@ -249,12 +253,11 @@ class Call:
         if self._link is not None:
             for command_id in self._closing_commands:
                 self._respond(command_id)
-            self._link.send_message(
-                encode(CallEventMessage(CallEventData(CallEventName.TERMINATED)))
-            )
+            self._send(CallEventMessage(CallEventData(CallEventName.TERMINATED)))
             self._link.close(CloseCode.NORMAL, "call ended")
             self._link = None
-        self._phone.ended(self._row.tick, reason)
+        self._ended_tick = self._row.tick
+        self._phone.ended(self._ended_tick, reason)
         self._row.close()
         self._log_end()
         self._on_ended(self)
@@ -273,20 +276,22 @@ class Call:
         *,
         result: object = None,
     ) -> None:
-        if self._link is not None:
-            data = CommandResponseData(
-                command_id,
-                success=error_code is None,
-                result=result,
-                error_code=error_code,
-                error_message=error_message,
-            )
-            self._link.send_message(encode(CommandResponse(data)))
+        data = CommandResponseData(
+            command_id,
+            success=error_code is None,
+            result=result,
+            error_code=error_code,
+            error_message=error_message,
+        )
+        self._send(CommandResponse(data))
 
     def _tell_error(self, code: ErrorCode, message: str) -> None:
-        if self._link is not None:
-            data = CallEventData(CallEventName.ERROR, error_code=code, error_message=message)
-            self._link.send_message(encode(CallEventMessage(data)))
+        data = CallEventData(CallEventName.ERROR, error_code=code, error_message=message)
+        self._send(CallEventMessage(data))
+
+    def _send(self, message: CommandResponse | CallEventMessage) -> None:
+        assert self._link is not None, "only a call with an agent is asked or tells anything"
+        self._link.send_message(encode(message))
 
     def report(self, tick_lateness: Percentiles) -> CallReport:
         """Return the call in numbers, now or after its end."""
@@ -295,7 +300,7 @@ class Call:
             call_id=self.identity.call_id,
             answered=any(entered.name == CallState.ANSWERED for entered in self._states),
             states=tuple(self._states),
-            duration_ms=self._row.tick * TICK_MS,
+            duration_ms=self.tick * TICK_MS,
             gaps=tuple(GapReport(gap.at_ms, gap.ms, gap.cause) for gap in statistics.playout.gaps)
             if statistics
             else (),

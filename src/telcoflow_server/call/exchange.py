@@ -20,8 +20,7 @@ from telcoflow_server.call.call import Call, CallIdentity
 from telcoflow_server.call.ports import MediaLink, Phone
 from telcoflow_server.call.report import CallReport, Percentiles
 from telcoflow_server.call.session import AddressMaker, Session, SessionBoard
-from telcoflow_server.media.plane import FrameSink, FrameSource, MediaPlane
-from telcoflow_server.media.record import Lane
+from telcoflow_server.media.plane import MIX_RATE_HZ, FrameLane, FrameSink, FrameSource, MediaPlane
 from telcoflow_server.media.routing import Slot
 
 logger = logging.getLogger(__name__)
@@ -31,11 +30,14 @@ LATENESS_TICKS_KEPT = 30_000
 
 
 class PhoneOnLine(Phone, FrameSource, FrameSink, Protocol):
-    """A phone with its audio, at `sample_rate_hz`."""
+    """A phone with its audio."""
 
-    @property
-    def sample_rate_hz(self) -> int:
-        """The rate of the frames it takes and gives."""
+
+class Recording(FrameLane, Protocol):
+    """Where a call is recorded."""
+
+    def close(self) -> None:
+        """Nothing more will be written; never waits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,7 @@ class _Line:
     call: Call
     session: Session
     first_tick: int
+    recording: Recording | None
     on_ended: Callable[[Call], None] | None
 
 
@@ -107,7 +110,8 @@ class Exchange:
         phone: PhoneOnLine,
         new_call: NewCall,
         *,
-        recording: Lane | None = None,
+        sample_rate_hz: int = MIX_RATE_HZ,
+        recording: Recording | None = None,
         call_id: str | None = None,
         on_ended: Callable[[Call], None] | None = None,
     ) -> Call:
@@ -115,6 +119,7 @@ class Exchange:
 
         Args:
             phone: Its audio is taken and given from the next tick on.
+            sample_rate_hz: Of that audio.
             recording: A stereo lane, left the caller, right everybody else; closed with the call.
             call_id: To use instead of a new one.
             on_ended: Called once, after the clients were told.
@@ -127,12 +132,12 @@ class Exchange:
         identity = CallIdentity(
             call_id or self.new_id(), new_call.connector_uuid, new_call.caller, new_call.callee
         )
-        row = self._plane.open_row()
-        row.attach(Slot.CALLER, phone, phone, phone.sample_rate_hz)
-        row.record(recording)
-        call = Call(
-            identity, phone, row, ring_ticks=self._ring_ticks, on_ended=self._call_ended
+        row = self._plane.open_row(
+            lambda slot, error: self._lines[identity.call_id].call.leg_failed(slot, error)
         )
+        row.attach(Slot.CALLER, phone, phone, sample_rate_hz)
+        row.record(recording)
+        call = Call(identity, phone, row, ring_ticks=self._ring_ticks, on_ended=self._call_ended)
         session = Session(
             self.new_id(),
             identity.call_id,
@@ -141,7 +146,7 @@ class Exchange:
             identity.callee,
             new_call.created_at_s,
         )
-        self._lines[identity.call_id] = _Line(call, session, self._ticks, on_ended)
+        self._lines[identity.call_id] = _Line(call, session, self._ticks, recording, on_ended)
         self.board.announce(session)
         return call
 
@@ -182,7 +187,7 @@ class Exchange:
 
     def report(self, call: Call) -> CallReport:
         """Return a running call's report with the tick lateness of its time."""
-        return call.report(self._lateness_since(self._lines[call.identity.call_id].first_tick))
+        return call.report(self.lateness(call))
 
     def shut_down(self) -> None:
         """End every call and close every control link: the server stops."""
@@ -195,14 +200,18 @@ class Exchange:
         line = self._lines[call.identity.call_id]
         assert call.end_reason is not None, "a call ends with a reason"
         self.board.close(line.session, call.end_reason)
+        if line.recording is not None:
+            line.recording.close()
         if line.on_ended is not None:
             line.on_ended(call)
         del self._lines[call.identity.call_id]
         if not self._lines and self.on_empty is not None:
             self.on_empty()
 
-    def _lateness_since(self, first_tick: int) -> Percentiles:
-        count = min(self._ticks - first_tick, LATENESS_TICKS_KEPT)
+    def lateness(self, call: Call) -> Percentiles:
+        """Return how late the node's ticks were while a call ran; zero once it is forgotten."""
+        line = self._lines.get(call.identity.call_id)
+        count = min(self._ticks - line.first_tick, LATENESS_TICKS_KEPT) if line else 0
         if count == 0:
             return Percentiles(0.0, 0.0)
         indexes = np.arange(self._ticks - count, self._ticks) % LATENESS_TICKS_KEPT

@@ -69,6 +69,11 @@ class Session:
     is_attached: bool = False
     """Whether a media link ever came: from then on the call no longer needs its control link."""
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether anybody may claim it."""
+        return self.owner is None and not self.is_attached
+
 
 class SessionInfo(msgspec.Struct, frozen=True, rename="camel"):
     """One open session, as REST lists it."""
@@ -119,7 +124,7 @@ class SessionBoard:
         for session in list(client.sessions):
             client.sessions.discard(session)
             session.owner = None
-            if not session.is_attached:
+            if session.is_waiting:
                 session.is_delivered = False
                 self._notify_all(session)
 
@@ -156,9 +161,8 @@ class SessionBoard:
             raise ProtocolViolation(ErrorCode.INVALID_REQUEST, str(error)) from None
         client.link.send(encode(SetupDone(client.client_id)))
         for session in self._sessions.values():
-            if session.connector_uuid == client.connector_uuid and session.owner is None:
-                if not session.is_attached:
-                    client.link.send(_notification(session))
+            if session.is_waiting and session.connector_uuid == client.connector_uuid:
+                client.link.send(_notification(session))
 
     def _open(self, client: Client, request: SessionOpen) -> None:
         session = self._sessions.get(request.session_id)
@@ -167,9 +171,7 @@ class SessionBoard:
             is_closed = self._closed.get(request.session_id) == client.connector_uuid
             code = ErrorCode.SESSION_CLOSED if is_closed else ErrorCode.SESSION_NOT_FOUND
             self._respond_error(client, request.req_id, code, "the session is over or never was")
-        elif session.owner not in (None, client) or (
-            session.is_attached and session.owner is not client
-        ):
+        elif not session.is_waiting and session.owner is not client:
             bound_to = session.owner.client_id if session.owner else ""
             self._respond_error(
                 client,
@@ -222,9 +224,7 @@ class SessionBoard:
         self, client: Client, req_id: str, code: ErrorCode, message: str, **more: Any
     ) -> None:
         content = {"message": message, **more}
-        client.link.send(
-            encode(Response(req_id, ok=False, error_code=code, error_content=content))
-        )
+        client.link.send(encode(Response(req_id, ok=False, error_code=code, error_content=content)))
 
     # --- sessions --------------------------------------------------------------------------
 
@@ -248,7 +248,7 @@ class SessionBoard:
         if session.owner is not None:
             session.owner.sessions.discard(session)
             session.owner.link.send(message)
-        elif not session.is_attached:
+        elif session.is_waiting:
             for client in self._listening(session.connector_uuid):
                 client.link.send(message)
 

@@ -1,0 +1,163 @@
+"""A node without sockets: an exchange, its phones and its agents, driven tick by tick.
+
+Time is the number of ticks that were run; a ten-minute call takes a second or two.
+"""
+
+from __future__ import annotations
+
+from itertools import count
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from telcoflow_sdk.audio.format import TICK_MS
+from telcoflow_sdk.protocol.codec import ProtocolViolation
+from telcoflow_sdk.protocol.codes import EndReason
+from telcoflow_server.call.call import Call
+from telcoflow_server.call.exchange import Exchange, NewCall
+from tests.support.links import MemoryControlLink, MemoryMediaLink
+
+CALLER, CALLEE = "+15550100", "+15550199"
+
+
+class MemoryPhone:
+    """A phone that says what it is given and keeps what it hears, 24 kHz."""
+
+    def __init__(self, speech: NDArray[np.int16] | None = None) -> None:
+        self._speech = np.zeros(0, np.int16) if speech is None else speech
+        self._heard: list[NDArray[np.int16]] = []
+        self._said_samples = 0
+        self.has_hung_up = False
+        self.answered_at: int | None = None
+        self.end: tuple[int, EndReason] | None = None
+
+    def answered(self, tick: int) -> None:
+        self.answered_at = tick
+
+    def ended(self, tick: int, reason: EndReason) -> None:
+        assert self.end is None, "a call ends once"
+        self.end = (tick, reason)
+
+    def take(self, tick: int, out: NDArray[np.int16]) -> bool:
+        if self.answered_at is None:
+            return False
+        frame = self._speech[self._said_samples : self._said_samples + len(out)]
+        self._said_samples += len(frame)
+        out[: len(frame)] = frame
+        out[len(frame) :] = 0
+        return True
+
+    def put(self, tick: int, frame: NDArray[np.int16]) -> None:
+        self._heard.append(frame.copy())
+
+    @property
+    def heard(self) -> NDArray[np.int16]:
+        """Everything heard, from the tick on which the call was placed."""
+        return np.concatenate(self._heard) if self._heard else np.zeros(0, np.int16)
+
+
+class MemoryAgent:
+    """An agent on an in-memory link: sends commands, answers credit from what it has queued."""
+
+    def __init__(self, exchange: Exchange, call: Call) -> None:
+        self.link = MemoryMediaLink()
+        self._call = call
+        self._ids = count(1)
+        self._queue = bytearray()
+        self._sent_bytes = 0
+        exchange.attach(call, self.link)
+
+    def command(self, name: str) -> str:
+        """Send a command; return its id."""
+        command_id = f"cmd-{next(self._ids)}"
+        data = {"command_id": command_id, "command": name, "timeout_ms": 10_000}
+        self._call.receive_message(msgspec.json.encode({"type": "command", "data": data}))
+        return command_id
+
+    def response(self, command_id: str) -> dict[str, Any] | None:
+        """Return the response to a command, if it came."""
+        for message in self.link.messages:
+            if message["data"].get("command_id") == command_id:
+                data: dict[str, Any] = message["data"]
+                return data
+        return None
+
+    def say(self, pcm: bytes) -> None:
+        """Queue audio; it leaves when the server asks."""
+        self._queue += pcm
+
+    def serve(self) -> None:
+        """Answer the credit that is outstanding, one message per frame at the most."""
+        while self._queue and self._sent_bytes < self.link.requested_bytes:
+            room = min(self.link.requested_bytes - self._sent_bytes, 960)
+            piece = bytes(self._queue[:room])
+            del self._queue[:room]
+            self._sent_bytes += len(piece)
+            self._call.receive_audio(b"\x00" + piece)
+
+    def errors(self) -> list[str]:
+        """The codes of all `call.error` events."""
+        return [
+            message["data"]["error_code"]
+            for message in self.link.messages
+            if message["data"].get("event") == "call.error"
+        ]
+
+    def send_raw(self, data: bytes) -> None:
+        """Send what is no command; the violation is the rim's to count."""
+        try:
+            self._call.receive_message(data)
+        except ProtocolViolation:
+            return
+        raise AssertionError("the call took it for a command")
+
+
+class Node:
+    """An exchange with one connector, `c1`, and one client process that is set up."""
+
+    def __init__(self, *, ring_timeout_s: float = 60.0) -> None:
+        ids = (f"id-{number}" for number in count(1))
+        self.exchange = Exchange(
+            lambda session, client: ("ws://node/m", "token"),
+            ids.__next__,
+            ring_timeout_s=ring_timeout_s,
+        )
+        self.client_link = MemoryControlLink()
+        self.client = self.exchange.board.join("c1", self.client_link, "node")
+        self.tell(type="setup", data={"sampleRate": 24000, "audioMode": "mixed"})
+        self.client_link.take()
+        self.agents: list[MemoryAgent] = []
+
+    def tell(self, **message: Any) -> None:
+        """Send a message on the client's control link."""
+        self.exchange.board.receive(self.client, msgspec.json.encode(message))
+
+    def place(self, phone: MemoryPhone, **more: Any) -> Call:
+        """Place a call from `phone`."""
+        return self.exchange.place(phone, NewCall("c1", CALLER, CALLEE, 0), **more)
+
+    def agent(self, call: Call) -> MemoryAgent:
+        """Put an agent on the line of a call."""
+        agent = MemoryAgent(self.exchange, call)
+        self.agents.append(agent)
+        return agent
+
+    def answered_call(self, phone: MemoryPhone) -> tuple[Call, MemoryAgent]:
+        """Place a call and answer it before its first tick."""
+        call = self.place(phone)
+        agent = self.agent(call)
+        agent.command("call.answer")
+        return call, agent
+
+    def run(self, ticks: int) -> None:
+        """Let time pass: every agent answers its credit between two ticks."""
+        for _ in range(ticks):
+            for agent in self.agents:
+                agent.serve()
+            self.exchange.tick(0.001)
+
+    def run_ms(self, duration_ms: int) -> None:
+        """Let time pass, in milliseconds."""
+        self.run(duration_ms // TICK_MS)
