@@ -36,6 +36,9 @@ class HeardLane(Protocol):
     def write(self, frame: NDArray[np.int16]) -> None:
         """Take one tick, shape (480,). Never raises."""
 
+    def close(self) -> None:
+        """End the recording. Never raises."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Play:
@@ -103,7 +106,7 @@ class SimulatedPhone:
 
     Args:
         script: What it does.
-        heard_lane: Given every frame it hears, unchanged.
+        heard_lane: Given every frame it hears, unchanged; closed when the call ends.
     """
 
     def __init__(self, script: Script, heard_lane: HeardLane | None = None) -> None:
@@ -128,6 +131,8 @@ class SimulatedPhone:
         """The call is over: silence from here on, both ways."""
         del tick, reason  # the script makes no difference between ends
         self._has_ended = True
+        if self._lane is not None:
+            self._lane.close()
 
     @property
     def has_hung_up(self) -> bool:

@@ -161,7 +161,8 @@ class MediaPlane:
 
         Args:
             failed: Told when a leg was detached because its source or sink raised. Called after
-                that tick; may close rows and open others. What it raises is logged.
+                that tick; may close rows and open others. What it raises is logged, as is the
+                failure itself when there is nobody to tell.
         """
         if not self._free:
             first = len(self._blocks) * BLOCK_ROWS
@@ -237,7 +238,6 @@ class MediaPlane:
             rows_left -= BLOCK_ROWS
 
     def _fail(self, leg: _Leg, error: Exception) -> None:
-        logger.error("%s leg failed and is detached", leg.slot.name.lower(), exc_info=error)
         self._failed_legs += 1
         self._failures.append((leg.row, leg.slot, error))
         if leg.is_attached:
@@ -247,6 +247,7 @@ class MediaPlane:
         failures, self._failures = self._failures, []
         for row, slot, error in failures:
             if row.failed is None:
+                logger.error("the %s's leg failed", slot.name.lower(), exc_info=error)
                 continue
             try:
                 row.failed(slot, error)
