@@ -18,6 +18,9 @@ SAMPLE_RATES_HZ = (8_000, 16_000, 24_000)
 
 DEFAULT_SAMPLE_RATE_HZ = 24_000
 
+BytesLike = bytes | bytearray | memoryview
+"""What is taken where audio is given; at run time anything with a buffer, such as an array."""
+
 
 @dataclass(frozen=True, slots=True)
 class AudioFormat:

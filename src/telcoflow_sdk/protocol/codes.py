@@ -49,6 +49,7 @@ class CloseCode(IntEnum):
 
     NORMAL = 1000
     GOING_AWAY = 1001
+    PROTOCOL_ERROR = 1002
     MESSAGE_TOO_BIG = 1009
     INTERNAL_ERROR = 1011
     BAD_MESSAGES = 4400  # too many malformed messages in a row

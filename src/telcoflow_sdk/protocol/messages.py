@@ -142,6 +142,18 @@ class BufferRequest(Struct, frozen=True, tag_field="type", tag="buffer_request")
     data: BufferRequestData
 
 
+class InterruptResult(Struct, frozen=True):
+    """The `result` of `agent.interrupt`; a server that says nothing leaves it out.
+
+    Attributes:
+        dropped_bytes: Agent audio the server held and dropped.
+        heard_ms: How much of the interrupted utterance the caller heard.
+    """
+
+    dropped_bytes: int = 0
+    heard_ms: float | None = None
+
+
 class CommandResponseData(Struct, frozen=True, omit_defaults=True):
     """The outcome of the command with the same `command_id`."""
 

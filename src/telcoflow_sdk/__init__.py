@@ -1,0 +1,49 @@
+"""Put a Python voice agent on a phone call.
+
+Not here: how (`client.py`, `call.py`). Implements docs/reference/sdk.md.
+"""
+
+from telcoflow_sdk._asyncio.streams import AudioStream
+from telcoflow_sdk.call import ActiveCall, CallStatistics, Interruption
+from telcoflow_sdk.client import TelcoflowClient
+from telcoflow_sdk.config import TelcoflowClientConfig
+from telcoflow_sdk.events import CallEvent, ClientEvent
+from telcoflow_sdk.exceptions import (
+    BufferClosedError,
+    BufferFullError,
+    WSSAuthenticationError,
+    WSSCallClosedError,
+    WSSCallCommandError,
+    WSSCallCommandTimeoutError,
+    WSSCallError,
+    WSSConnectionError,
+    WSSError,
+    WSSMediaError,
+)
+from telcoflow_sdk.protocol.backoff import ReconnectPolicy
+from telcoflow_sdk.protocol.media import CallState
+from telcoflow_sdk.version import __version__
+
+__all__ = [
+    "ActiveCall",
+    "AudioStream",
+    "BufferClosedError",
+    "BufferFullError",
+    "CallEvent",
+    "CallState",
+    "CallStatistics",
+    "ClientEvent",
+    "Interruption",
+    "ReconnectPolicy",
+    "TelcoflowClient",
+    "TelcoflowClientConfig",
+    "WSSAuthenticationError",
+    "WSSCallClosedError",
+    "WSSCallCommandError",
+    "WSSCallCommandTimeoutError",
+    "WSSCallError",
+    "WSSConnectionError",
+    "WSSError",
+    "WSSMediaError",
+    "__version__",
+]

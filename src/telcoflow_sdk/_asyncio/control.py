@@ -1,0 +1,163 @@
+"""The control link of one client: opens it, sets it up, runs its engine.
+
+Not here: reconnecting and calls (`client.py`), the protocol (`protocol/control.py`).
+Implements docs/reference/wire.md §1.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from collections.abc import Callable, Mapping
+
+from telcoflow_sdk._asyncio.driver import EngineDriver
+from telcoflow_sdk._asyncio.link import Link, LinkError, LinkRefused, open_link
+from telcoflow_sdk.exceptions import WSSAuthenticationError, WSSConnectionError
+from telcoflow_sdk.protocol.control import (
+    CallOffered,
+    ControlEngine,
+    ControlOutput,
+    SessionEnded,
+    SetupCompleted,
+    SetupTimedOut,
+)
+
+_READ_BUFFER_BYTES = 16 * 1024
+
+_REJECTED = (401, 403)
+
+_logger = logging.getLogger("telcoflow_sdk.control_connection")
+
+
+class ControlConnection:
+    """Opens the control link, again and again if need be; one link at a time.
+
+    Args:
+        url: Of the control link.
+        headers: Credentials and version.
+        ssl_context: For `wss://`.
+        engine: Outlives each link.
+        on_event: Hears of calls offered and sessions ended; must not raise.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        headers: Mapping[str, str],
+        ssl_context: ssl.SSLContext | None,
+        engine: ControlEngine,
+        on_event: Callable[[CallOffered | SessionEnded], None],
+    ) -> None:
+        self._url = url
+        self._headers = headers
+        self._ssl_context = ssl_context
+        self._engine = engine
+        self._on_event = on_event
+        self._loop = asyncio.get_running_loop()
+        self._driver = EngineDriver[ControlOutput](engine, self._loop, self._handle)
+        self._setup: asyncio.Future[None] | None = None
+        self._lost = self._loop.create_future()
+
+    async def open(self) -> None:
+        """Open the link and set it up.
+
+        Raises:
+            WSSAuthenticationError: the server rejected the credentials.
+            WSSConnectionError: anything else; nothing is left open.
+
+        Cancellation: closes what was opened.
+        """
+        setup = self._setup = self._loop.create_future()
+        self._lost = self._loop.create_future()
+        try:
+            link = await open_link(
+                self._url,
+                self,
+                headers=self._headers,
+                ssl_context=self._ssl_context,
+                read_buffer_bytes=_READ_BUFFER_BYTES,
+            )
+        except LinkError as error:
+            raise _connection_error(error) from None
+        try:
+            await setup
+        except BaseException:
+            link.abort()
+            await link.wait_closed()
+            raise
+
+    async def wait_lost(self) -> None:
+        """Return once the link is gone. Cancellation loses nothing."""
+        await asyncio.shield(self._lost)
+
+    async def close(self) -> None:
+        """Close the link and wait for its end, about a second at most."""
+        link = self._driver.link
+        if link is not None:
+            link.close()
+            await link.wait_closed()
+
+    def accept_calls(self) -> None:
+        """Claim the sessions that wait, and every one that comes."""
+        self._engine.accept_calls(self._loop.time())
+        self._driver.drain()
+
+    def forget_session(self, session_id: str) -> None:
+        """The call of this session is over."""
+        self._engine.forget_session(session_id)
+
+    # --- LinkEvents -----------------------------------------------------------------------------
+
+    def link_opened(self, link: Link) -> None:
+        """The upgrade is done."""
+        self._driver.attach(link)
+        self._engine.link_opened(self._loop.time())
+        self._driver.drain()
+
+    def text_received(self, data: bytes) -> None:
+        """A message of the server's arrived."""
+        self._engine.receive_message(data, self._loop.time())
+        self._driver.drain()
+
+    def binary_received(self, data: bytes) -> None:
+        """The control link has no binary messages."""
+
+    def link_lost(self, code: int | None, reason: str) -> None:
+        """The socket is closed."""
+        self._driver.detach()
+        self._engine.link_lost()
+        self._driver.drain()
+        self._settle(WSSConnectionError(f"the server closed the control link ({code})"))
+        if not self._lost.done():
+            self._lost.set_result(None)
+
+    def _handle(self, event: ControlOutput) -> None:
+        match event:
+            case SetupCompleted():
+                self._settle(None)
+            case SetupTimedOut():
+                self._settle(WSSConnectionError("the server did not answer the set-up in time"))
+            case CallOffered() | SessionEnded():
+                self._on_event(event)
+
+    def _settle(self, error: WSSConnectionError | None) -> None:
+        if self._setup is None or self._setup.done():
+            return
+        if error is None:
+            self._setup.set_result(None)
+        else:
+            self._setup.set_exception(error)
+            # Whoever waited may have been cancelled: asyncio need not say that nobody looked.
+            self._setup.exception()
+
+
+def _connection_error(error: LinkError) -> WSSConnectionError | WSSAuthenticationError:
+    if isinstance(error, LinkRefused):
+        if error.status in _REJECTED:
+            return WSSAuthenticationError(
+                f"the server rejected the credentials ({error}): check api_key and "
+                "connector_uuid, or the client certificate"
+            )
+        return WSSConnectionError(f"the server refused the control link ({error})")
+    return WSSConnectionError(f"cannot open the control link: {error}")

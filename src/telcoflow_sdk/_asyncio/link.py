@@ -1,0 +1,334 @@
+"""One WebSocket to the server: whole messages in and out. The only importer of picows.
+
+Not here: what messages mean (`protocol/`), who sends them (`control.py`, `media.py`).
+Implements docs/reference/wire.md, "Transport".
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import socket
+import ssl
+from collections.abc import Mapping
+from contextlib import suppress
+from http import HTTPStatus
+from typing import Protocol
+
+import msgspec
+import picows
+from picows.picows import WSCloseHandshake
+from picows.url import WSParsedURL
+
+from telcoflow_sdk.protocol.codec import MAX_MESSAGE_BYTES
+from telcoflow_sdk.protocol.codes import CloseCode
+
+CONNECT_TIMEOUT_S = 10.0
+CLOSE_TIMEOUT_S = 1.0
+"""How long the server may take to answer a close, before the socket is cut."""
+
+PING_IDLE_S = 10.0
+PING_REPLY_S = 10.0
+"""A half-open socket is noticed after the sum: 20 s without a byte."""
+
+_BINARY = picows.WSMsgType.BINARY
+_TEXT = picows.WSMsgType.TEXT
+_CONTINUATION = picows.WSMsgType.CONTINUATION
+_CLOSE = picows.WSMsgType.CLOSE
+
+_CODE = re.compile(r"[A-Z][A-Z0-9_]{0,39}")
+
+_logger = logging.getLogger("telcoflow_sdk")
+
+# picows logs the upgrade request, credentials included, at a level below DEBUG. It gets a logger
+# outside the application's hierarchy, on which nothing can be switched on; what matters is
+# logged here.
+_silent = logging.Logger("telcoflow_sdk.picows", level=logging.CRITICAL + 1)
+
+
+class LinkError(Exception):
+    """The link could not be opened. The text is fit for logs."""
+
+
+class LinkRefused(LinkError):
+    """The server answered the upgrade request with something else than a WebSocket.
+
+    Attributes:
+        status: HTTP status.
+        code: The `code` of a JSON body, or "".
+    """
+
+    def __init__(self, status: int, code: str) -> None:
+        super().__init__(f"HTTP {status} {code}".rstrip())
+        self.status = status
+        self.code = code
+
+
+class LinkEvents(Protocol):
+    """What a link tells its owner; called on the event loop, must not raise."""
+
+    def link_opened(self, link: Link) -> None:
+        """The upgrade is done; messages may be sent."""
+
+    def text_received(self, data: bytes) -> None:
+        """One whole text message arrived, as UTF-8."""
+
+    def binary_received(self, data: bytes) -> None:
+        """One whole binary message arrived."""
+
+    def link_lost(self, code: int | None, reason: str) -> None:
+        """The socket is closed, by whomever; the last call.
+
+        Args:
+            code: The server's close code, None when the socket just broke.
+            reason: The server's words; may be anything.
+        """
+
+
+class Link(picows.WSListener):
+    """An open WebSocket.
+
+    Concurrency: the event loop's thread only. Nothing waits but `wait_closed`.
+    """
+
+    __slots__ = ("_close_timer", "_closed", "_events", "_fragments", "_is_closed", "_transport")
+
+    def __init__(self, events: LinkEvents) -> None:
+        self._events = events
+        self._transport: picows.WSTransport | None = None
+        self._fragments: bytearray | None = None  # with the message type in its first byte
+        self._close_timer: asyncio.TimerHandle | None = None
+        self._closed: asyncio.Future[None] | None = None
+        self._is_closed = False
+
+    def send_text(self, data: bytes) -> None:
+        """Queue one text message of UTF-8; does nothing once closing."""
+        if self._transport is not None:
+            self._transport.send(_TEXT, data)
+
+    def send_binary(self, data: bytes) -> None:
+        """Queue one binary message; does nothing once closing."""
+        if self._transport is not None:
+            self._transport.send(_BINARY, data)
+
+    def close(self, code: CloseCode = CloseCode.NORMAL) -> None:
+        """Say goodbye after what was queued; cut the socket if no answer comes. Idempotent."""
+        transport = self._transport
+        if transport is None or self._close_timer is not None:
+            return
+        transport.send_close(picows.WSCloseCode(code))
+        loop = asyncio.get_running_loop()
+        self._close_timer = loop.call_later(CLOSE_TIMEOUT_S, transport.disconnect, False)
+
+    def abort(self) -> None:
+        """Cut the socket at once. Idempotent."""
+        if self._transport is not None:
+            self._transport.disconnect(False)
+
+    async def wait_closed(self) -> None:
+        """Return once the socket is gone. Cancellation loses nothing."""
+        if self._is_closed:
+            return
+        if self._closed is None:
+            self._closed = asyncio.get_running_loop().create_future()
+        await asyncio.shield(self._closed)
+
+    # --- called by picows ---------------------------------------------------------------------
+
+    def on_ws_connected(self, transport: picows.WSTransport) -> None:
+        """Called by picows."""
+        self._transport = transport
+        self._events.link_opened(self)
+
+    def on_ws_frame(self, transport: picows.WSTransport, frame: picows.WSFrame) -> None:
+        """Called by picows. The frame's memory is gone afterwards, so it is copied here."""
+        kind = frame.msg_type
+        try:
+            if kind is _BINARY and frame.fin:
+                self._events.binary_received(frame.get_payload_as_bytes())
+            elif kind is _TEXT and frame.fin:
+                self._events.text_received(frame.get_payload_as_bytes())
+            elif kind is _CLOSE:
+                self._peer_closes(transport)
+            elif kind in (_CONTINUATION, _TEXT, _BINARY):
+                self._fragment(transport, frame)
+        except Exception:
+            # A mistake of ours must not pass for silence: say so, and let the owner recover.
+            _logger.exception("a message could not be handled; closing the link")
+            self.close(CloseCode.INTERNAL_ERROR)
+
+    def on_ws_disconnected(self, transport: picows.WSTransport) -> None:
+        """Called by picows."""
+        self._transport = None
+        self._is_closed = True
+        if self._close_timer is not None:
+            self._close_timer.cancel()
+        if self._closed is not None:
+            self._closed.set_result(None)
+        # None until either side has said goodbye, whatever picows' type stub says.
+        handshake: WSCloseHandshake | None = transport.close_handshake
+        received = handshake.recv if handshake else None
+        # picows keeps the violation that made it close in a future nobody else looks at;
+        # asyncio would complain about it when it is collected.
+        asyncio.get_running_loop().create_task(_retrieve(transport))
+        if received is None:
+            self._events.link_lost(None, "")
+        else:
+            self._events.link_lost(int(received.code.value), received.reason or "")
+
+    def pause_writing(self) -> None:
+        """Called by picows. What we queue is bounded by the server's own credit."""
+
+    def resume_writing(self) -> None:
+        """Called by picows."""
+
+    def _peer_closes(self, transport: picows.WSTransport) -> None:
+        if not transport.is_close_frame_sent:
+            transport.send_close(picows.WSCloseCode.OK)
+        transport.disconnect()
+
+    def _fragment(self, transport: picows.WSTransport, frame: picows.WSFrame) -> None:
+        """Put a message together from its frames, RFC 6455 §5.4."""
+        if frame.msg_type is not _CONTINUATION:
+            if self._fragments is not None:
+                self.close(CloseCode.PROTOCOL_ERROR)
+                return
+            self._fragments = bytearray(b"t" if frame.msg_type is _TEXT else b"b")
+        elif self._fragments is None:
+            self.close(CloseCode.PROTOCOL_ERROR)
+            return
+        if len(self._fragments) - 1 + frame.payload_size > MAX_MESSAGE_BYTES:
+            self._fragments = None
+            self.close(CloseCode.MESSAGE_TOO_BIG)
+            return
+        self._fragments += frame.get_payload_as_memoryview()
+        if not frame.fin:
+            return
+        message, self._fragments = self._fragments, None
+        if message[0] == ord("t"):
+            self._events.text_received(bytes(message[1:]))
+        else:
+            self._events.binary_received(bytes(message[1:]))
+
+
+async def open_link(
+    url: str,
+    events: LinkEvents,
+    *,
+    headers: Mapping[str, str],
+    ssl_context: ssl.SSLContext | None,
+    read_buffer_bytes: int,
+) -> Link:
+    """Open a WebSocket.
+
+    Redirects are not followed: they would carry the credentials elsewhere. Nothing is
+    compressed: it costs more than it saves on PCM.
+
+    Args:
+        url: `ws://` or `wss://`.
+        events: Hears of everything from the upgrade on; messages may arrive before this returns.
+        headers: Sent with the upgrade request.
+        ssl_context: For `wss://`; None means the system's authorities.
+        read_buffer_bytes: Size of the receive buffer; grows for larger messages.
+
+    Raises:
+        LinkRefused: the server answered with an HTTP status.
+        LinkError: no connection, no TLS, no WebSocket, or not within `CONNECT_TIMEOUT_S`.
+
+    Cancellation: closes what was opened; nothing is left.
+    """
+    sockets: list[socket.socket] = []
+
+    async def connect(parsed: WSParsedURL) -> socket.socket:
+        sockets.append(await _connect_tcp(parsed.host, parsed.port))
+        return sockets[0]
+
+    link = Link(events)
+    try:
+        async with asyncio.timeout(CONNECT_TIMEOUT_S):
+            _, listener = await picows.ws_connect(
+                lambda: link,
+                url,
+                ssl_context=ssl_context,
+                websocket_handshake_timeout=None,  # ours covers name resolution and TLS too
+                logger_name=_silent,
+                enable_auto_ping=True,
+                auto_ping_idle_timeout=PING_IDLE_S,
+                auto_ping_reply_timeout=PING_REPLY_S,
+                max_frame_size=MAX_MESSAGE_BYTES,
+                extra_headers=headers,
+                max_redirects=0,
+                read_buffer_init_size=read_buffer_bytes,
+                socket_factory=connect,
+            )
+    except BaseException as error:
+        # picows leaves the connection open when it is cancelled during the upgrade.
+        _shut_down(sockets)
+        if isinstance(error, Exception):
+            raise _link_error(error) from None
+        raise
+    if listener is None:  # how picows says that the server hung up instead of answering
+        raise LinkError("the server closed the connection without answering the upgrade request")
+    return link
+
+
+async def _connect_tcp(host: str, port: int) -> socket.socket:
+    loop = asyncio.get_running_loop()
+    failure = OSError(f"no address for {host}")
+    for family, kind, protocol, _, address in await loop.getaddrinfo(
+        host, port, type=socket.SOCK_STREAM
+    ):
+        sock = socket.socket(family, kind, protocol)
+        sock.setblocking(False)
+        try:
+            await loop.sock_connect(sock, address)
+        except OSError as error:
+            sock.close()
+            failure = error
+        except BaseException:
+            sock.close()
+            raise
+        else:
+            return sock
+    raise failure
+
+
+def _shut_down(sockets: list[socket.socket]) -> None:
+    for sock in sockets:
+        # Not closed: the transport owns the descriptor, and closes it when it reads the end.
+        with suppress(OSError):
+            sock.shutdown(socket.SHUT_RDWR)
+
+
+def _link_error(error: Exception) -> LinkError:
+    """Translate, quoting nothing that a peer could have filled with our credentials."""
+    if isinstance(error, picows.WSHandshakeError):
+        response = error.response
+        if response is not None and response.status != HTTPStatus.SWITCHING_PROTOCOLS:
+            return LinkRefused(int(response.status), _code_of(error.raw_body))
+        return LinkError("the server's answer to the upgrade request is no WebSocket")
+    if isinstance(error, TimeoutError):
+        return LinkError(f"no answer within {CONNECT_TIMEOUT_S:g} s")
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return LinkError(f"the server's certificate is not trusted: {error.verify_message}")
+    if isinstance(error, OSError):
+        return LinkError(error.strerror or type(error).__name__)
+    return LinkError(type(error).__name__)
+
+
+class _Refusal(msgspec.Struct):
+    code: str = ""
+
+
+def _code_of(body: bytes | None) -> str:
+    try:
+        code = msgspec.json.decode(body or b"{}", type=_Refusal).code
+    except (msgspec.DecodeError, UnicodeError):
+        return ""
+    return code if _CODE.fullmatch(code) else ""
+
+
+async def _retrieve(transport: picows.WSTransport) -> None:
+    with suppress(Exception):
+        await transport.wait_disconnected()

@@ -1,0 +1,260 @@
+"""The media link of one call: opens it, moves audio, runs its engine.
+
+Not here: what the application sees (`call.py`), the protocol (`protocol/media.py`).
+Implements docs/reference/wire.md §2 and §3. Audio passes in callbacks only: no task is
+switched per frame but the application's own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import threading
+from collections.abc import Callable
+
+from telcoflow_sdk._asyncio.driver import EngineDriver
+from telcoflow_sdk._asyncio.link import Link, LinkError, LinkRefused, open_link
+from telcoflow_sdk._asyncio.streams import BACKLOG_MS, AudioInbox, AudioStream
+from telcoflow_sdk.audio.format import AudioFormat, BytesLike
+from telcoflow_sdk.audio.outbox import Outbox
+from telcoflow_sdk.exceptions import WSSMediaError
+from telcoflow_sdk.protocol.commands import CommandName
+from telcoflow_sdk.protocol.media import (
+    CallState,
+    CommandSettled,
+    EndCause,
+    Ended,
+    MediaEngine,
+    MediaOutput,
+)
+from telcoflow_sdk.protocol.messages import InterruptResult
+
+_READ_BUFFER_BYTES = 4 * 1024
+"""A few frames; it grows for larger messages. Every call has one."""
+
+_OPEN_ATTEMPTS = 3
+_OPEN_RETRY_S = 0.5
+
+
+class MediaConnection:
+    """One call's way to the server.
+
+    Concurrency: the event loop's thread, `write` apart.
+
+    Args:
+        audio_format: Of both directions.
+        buffer_bytes: Capacity of the outgoing buffer.
+        make_id: Returns a new command id.
+        on_event: Hears of everything that happens to the call; must not raise.
+    """
+
+    __slots__ = (
+        "_drained",
+        "_driver",
+        "_engine",
+        "_inbox",
+        "_is_waking",
+        "_loop",
+        "_loop_thread",
+        "_on_event",
+        "_outbox",
+        "_received_bytes",
+        "_waiting",
+    )
+
+    def __init__(
+        self,
+        audio_format: AudioFormat,
+        buffer_bytes: int,
+        make_id: Callable[[], str],
+        on_event: Callable[[MediaOutput], None],
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._loop_thread = threading.get_ident()
+        self._on_event = on_event
+        self._outbox = Outbox(audio_format, buffer_bytes)
+        self._engine = MediaEngine(self._outbox, make_id)
+        self._driver = EngineDriver[MediaOutput](self._engine, self._loop, self._handle)
+        self._inbox = AudioInbox(audio_format.ms_to_bytes(BACKLOG_MS))
+        self._waiting: dict[str, asyncio.Future[InterruptResult | None]] = {}
+        self._drained: asyncio.Future[None] | None = None
+        self._is_waking = False
+        self._received_bytes = 0
+
+    @property
+    def state(self) -> CallState:
+        """Where the call stands."""
+        return self._engine.state
+
+    @property
+    def outbox(self) -> Outbox:
+        """The outgoing audio; write through `write`, so that it is sent."""
+        return self._outbox
+
+    @property
+    def received_bytes(self) -> int:
+        """Audio that arrived, over the whole call."""
+        return self._received_bytes
+
+    @property
+    def ignored_messages(self) -> int:
+        """Messages of the server's that were not understood."""
+        return self._engine.ignored_messages
+
+    async def open(self, url: str, token: str, version: str, tls: ssl.SSLContext | None) -> None:
+        """Open the link; a connection that fails is tried again twice, a refusal is not.
+
+        Raises:
+            WSSMediaError: it cannot be opened.
+
+        Cancellation: closes what was opened.
+        """
+        headers = {"Authorization": f"Bearer {token}", "x-sdk-version": version}
+        for attempt in range(1, _OPEN_ATTEMPTS + 1):
+            try:
+                await open_link(
+                    url,
+                    self,
+                    headers=headers,
+                    ssl_context=tls,
+                    read_buffer_bytes=_READ_BUFFER_BYTES,
+                )
+            except LinkError as error:
+                if attempt == _OPEN_ATTEMPTS or isinstance(error, LinkRefused):
+                    raise WSSMediaError(f"cannot open the media link: {error}") from None
+                await asyncio.sleep(_OPEN_RETRY_S)
+            else:
+                return
+
+    def write(self, data: BytesLike) -> None:
+        """Queue PCM, and send it if the server waits for some. From any thread.
+
+        Raises: as `Outbox.write`.
+        """
+        self._outbox.write(data)
+        if not self._outbox.has_credit:
+            return
+        if threading.get_ident() == self._loop_thread:
+            self._send_audio()
+        elif not self._is_waking:
+            # Two threads may both get here: one wake too many, never one too few, because the
+            # flag falls before the buffer is read.
+            self._is_waking = True
+            self._loop.call_soon_threadsafe(self._woken)
+
+    def clear(self) -> int:
+        """Drop the audio that has not left; return its bytes."""
+        dropped_bytes = self._outbox.clear()
+        self._check_drained()
+        return dropped_bytes
+
+    def stream(self) -> AudioStream:
+        """Return a new iterator over what arrives."""
+        return self._inbox.stream()
+
+    async def command(self, name: CommandName) -> InterruptResult | None:
+        """Send a command and wait for its answer.
+
+        Raises:
+            WSSCallClosedError: the call has ended, before or meanwhile.
+            WSSCallCommandError: refused, here or by the server.
+            WSSCallCommandTimeoutError: no answer.
+
+        Cancellation: the command stays sent, and what it does to the call is still noticed.
+        """
+        command_id = self._engine.send_command(name, self._loop.time())
+        future: asyncio.Future[InterruptResult | None] = self._loop.create_future()
+        self._waiting[command_id] = future
+        self._driver.drain()
+        try:
+            return await future
+        finally:
+            self._waiting.pop(command_id, None)
+
+    async def drain(self) -> None:
+        """Wait until every whole sample has left, was cleared, or the call has ended.
+
+        One task at a time. Cancellation loses nothing.
+        """
+        if self._outbox.is_drained:
+            return
+        self._drained = self._loop.create_future()
+        try:
+            await self._drained
+        finally:
+            self._drained = None
+
+    def end(self, cause: EndCause) -> None:
+        """The call is over, for a reason outside this link; does nothing after the end."""
+        self._engine.end(cause)
+        self._driver.drain()
+
+    async def wait_closed(self) -> None:
+        """Return once the socket is gone, about a second after the end at most."""
+        link = self._driver.link
+        if link is not None:
+            await link.wait_closed()
+
+    # --- LinkEvents -----------------------------------------------------------------------------
+
+    def link_opened(self, link: Link) -> None:
+        """The upgrade is done."""
+        self._driver.attach(link)
+        if self._engine.state is CallState.DISCONNECTED:
+            link.close()
+
+    def text_received(self, data: bytes) -> None:
+        """A message of the server's arrived: most are requests for audio."""
+        self._engine.receive_message(data)
+        self._send_audio()
+        if self._engine.has_output:
+            self._driver.drain()
+
+    def binary_received(self, data: bytes) -> None:
+        """Audio arrived."""
+        pcm = self._engine.receive_audio(data)
+        if pcm:
+            self._received_bytes += len(pcm)
+            self._inbox.deliver(pcm)
+
+    def link_lost(self, code: int | None, reason: str) -> None:
+        """The socket is closed."""
+        self._driver.detach()
+        self._engine.link_lost()
+        self._driver.drain()
+
+    def _woken(self) -> None:
+        self._is_waking = False
+        self._send_audio()
+
+    def _send_audio(self) -> None:
+        """Send what credit and buffer allow."""
+        link = self._driver.link
+        if link is None:
+            return
+        outbox = self._outbox
+        while (message := outbox.next_message()) is not None:
+            link.send_binary(message)
+        self._check_drained()
+
+    def _check_drained(self) -> None:
+        waiter = self._drained
+        if waiter is not None and self._outbox.is_drained and not waiter.done():
+            waiter.set_result(None)
+
+    def _handle(self, event: MediaOutput) -> None:
+        if isinstance(event, CommandSettled):
+            future = self._waiting.get(event.command_id)
+            if future is None or future.done():
+                return
+            if event.error is None:
+                future.set_result(event.result)
+            else:
+                future.set_exception(event.error)
+            return
+        if isinstance(event, Ended):
+            self._inbox.end()
+            self._check_drained()
+            if self._driver.link is not None:
+                self._driver.link.close()
+        self._on_event(event)

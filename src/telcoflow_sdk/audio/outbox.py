@@ -1,0 +1,226 @@
+"""Audio on its way to the server: credit and buffer in, messages out.
+
+Not here: sockets, and waiting for credit (`_asyncio/media.py`).
+Implements `buffer_request` of docs/reference/wire.md §3 and docs/explanation/flow-control.md.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+from telcoflow_sdk.audio.buffer import ConcurrentByteBuffer
+from telcoflow_sdk.audio.format import BYTES_PER_SAMPLE, AudioFormat, BytesLike
+from telcoflow_sdk.audio.wav import WavError, begins_like_wav, parse_wav_header
+
+MAX_AUDIO_BYTES = 64 * 1024 - BYTES_PER_SAMPLE
+"""Audio in one message: with the channel byte it stays below what either end accepts."""
+
+MAX_CREDIT_BYTES = 16 * 1024 * 1024
+"""Minutes of audio, far beyond any lead: a server that asks for more is broken."""
+
+_MAX_REQUESTS = 64
+"""Requests kept apart; more are added to the last one, so that a flood of them costs nothing."""
+
+_CHANNEL = b"\x00"
+
+_logger = logging.getLogger("telcoflow_sdk.media_connection")
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxStatistics:
+    """What went through an outbox.
+
+    Attributes:
+        queued_bytes: Waiting for credit; whole samples.
+        credit_bytes: What the server is ready to take now.
+        sent_bytes: What left, over the whole call.
+        high_water_bytes: The most that was ever queued.
+        rejected_writes: Writes that did not fit.
+        discarded_bytes: Written after the end of the goodbye.
+        cleared_bytes: Dropped by `clear`.
+    """
+
+    queued_bytes: int
+    credit_bytes: int
+    sent_bytes: int
+    high_water_bytes: int
+    rejected_writes: int
+    discarded_bytes: int
+    cleared_bytes: int
+
+
+class Outbox:
+    """Turns the application's chunks and the server's credit into messages.
+
+    Never more is sent than was asked for; what is written leaves in order. Only whole samples
+    leave: an odd last byte stays queued until its other half is written, or is dropped with
+    the audio it belongs to.
+
+    Concurrency: `write` from any thread; everything else from the event loop's only. After a
+    write on another thread `has_credit` tells whether the loop must be woken: credit is set
+    before the buffer is looked at, and the buffer is filled before credit is looked at, so one
+    of the two sides always sees the other.
+
+    Args:
+        audio_format: The format of the call; WAV headers are compared with it.
+        capacity_bytes: The most that may be queued.
+    """
+
+    __slots__ = (
+        "_audio_format",
+        "_buffer",
+        "_credit_bytes",
+        "_has_warned_of_wav",
+        "_odd_credit",
+        "_requests",
+        "_sent_bytes",
+    )
+
+    def __init__(self, audio_format: AudioFormat, capacity_bytes: int) -> None:
+        self._audio_format = audio_format
+        self._buffer = ConcurrentByteBuffer(capacity_bytes)
+        self._requests: list[int] = []  # even sizes, oldest first
+        self._credit_bytes = 0  # their sum
+        self._odd_credit = 0  # 0 or 1: half a sample that was asked for
+        self._sent_bytes = 0
+        self._has_warned_of_wav = False
+
+    @property
+    def queued_bytes(self) -> int:
+        """Audio that has not left yet, in whole samples; reaches 0."""
+        return len(self._buffer) & ~1
+
+    @property
+    def sent_bytes(self) -> int:
+        """Audio that left, over the whole call."""
+        return self._sent_bytes
+
+    @property
+    def has_credit(self) -> bool:
+        """Whether the server waits for audio."""
+        return self._credit_bytes > 0
+
+    @property
+    def is_drained(self) -> bool:
+        """Whether every whole sample has left."""
+        return len(self._buffer) < BYTES_PER_SAMPLE
+
+    def write(self, data: BytesLike) -> None:
+        """Queue PCM, all of it or nothing.
+
+        Args:
+            data: Little-endian signed 16-bit mono at the call's rate, any length. The header
+                of a WAV file in exactly that format is left out.
+
+        Raises:
+            BufferFullError: it does not fit; nothing changed.
+            BufferClosedError: the call has ended.
+            ValueError: a WAV file in another format.
+            TypeError: not bytes-like.
+        """
+        if type(data) is not bytes:
+            data = memoryview(data).tobytes()
+        if data[:4] == b"RIFF" and begins_like_wav(data):
+            data = self._without_header(data)
+        self._buffer.write(data)
+
+    def grant(self, requested_bytes: int) -> None:
+        """Add to what the server is ready to take; nothing takes it away again.
+
+        Args:
+            requested_bytes: Zero and less are ignored.
+        """
+        room_bytes = MAX_CREDIT_BYTES - self._credit_bytes
+        if requested_bytes <= 0 or room_bytes <= 0:
+            return
+        credit_bytes = min(requested_bytes, room_bytes) + self._odd_credit
+        self._odd_credit = credit_bytes & 1
+        credit_bytes &= ~1
+        if credit_bytes == 0:
+            return
+        if len(self._requests) < _MAX_REQUESTS:
+            self._requests.append(credit_bytes)
+        else:
+            self._requests[-1] += credit_bytes
+        self._credit_bytes += credit_bytes
+
+    def next_message(self) -> bytes | None:
+        """Return the next binary message to send, or None when credit or audio is missing.
+
+        Requests are served in order, one message for each while there is enough audio. A part
+        is sent at once, not held back until the request can be filled: the end of an utterance
+        would wait for the next one otherwise.
+        """
+        requests = self._requests
+        if not requests:
+            return None
+        request_bytes = requests[0]
+        size = min(request_bytes, len(self._buffer) & ~1, MAX_AUDIO_BYTES)
+        if size == 0:
+            return None
+        pcm = self._buffer.read(size)
+        if size == request_bytes:
+            del requests[0]
+        else:
+            requests[0] = request_bytes - size
+        self._credit_bytes -= size
+        self._sent_bytes += size
+        return _CHANNEL + pcm
+
+    def clear(self) -> int:
+        """Drop what is queued, the odd byte too; credit stays. Returns the bytes dropped."""
+        return self._buffer.clear() & ~1
+
+    def seal(self) -> None:
+        """Fix the end of the goodbye: what is written from now on is discarded and counted."""
+        self._buffer.seal()
+
+    def unseal(self) -> None:
+        """Take audio again: the call goes on after all."""
+        self._buffer.unseal()
+
+    def close(self) -> None:
+        """The call is over: drop everything, refuse what is written from now on."""
+        self._buffer.close()
+        self._buffer.clear()
+        self._requests.clear()
+        self._credit_bytes = 0
+
+    def statistics(self) -> OutboxStatistics:
+        """Return what went through."""
+        buffer = self._buffer.statistics()
+        return OutboxStatistics(
+            queued_bytes=buffer.queued_bytes & ~1,
+            credit_bytes=self._credit_bytes,
+            sent_bytes=self._sent_bytes,
+            high_water_bytes=buffer.high_water_bytes,
+            rejected_writes=buffer.rejected_writes,
+            discarded_bytes=buffer.discarded_bytes,
+            cleared_bytes=buffer.cleared_bytes,
+        )
+
+    def _without_header(self, data: bytes) -> bytes:
+        rate_hz = self._audio_format.sample_rate_hz
+        wanted = f"send raw PCM: signed 16-bit little-endian, mono, {rate_hz} Hz, without a header"
+        try:
+            header = parse_wav_header(data)
+        except WavError as error:
+            raise ValueError(f"{error}; {wanted}") from None
+        if (header.is_pcm, header.channels, header.sample_rate_hz, header.sample_bits) != (
+            True,
+            1,
+            rate_hz,
+            8 * BYTES_PER_SAMPLE,
+        ):
+            raise ValueError(
+                f"this WAV is {header.sample_rate_hz} Hz, {header.channels} channel(s), "
+                f"{header.sample_bits}-bit{'' if header.is_pcm else ', not PCM'}: convert it and "
+                f"{wanted}, or connect with another sample_rate"
+            )
+        if not self._has_warned_of_wav:
+            self._has_warned_of_wav = True
+            _logger.warning(
+                "WAV headers are left out of the audio of this call; %s to save the search", wanted
+            )
+        return header.samples_in(data)

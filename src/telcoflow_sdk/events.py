@@ -1,0 +1,41 @@
+"""The events an application can register handlers for, as enums and as plain strings.
+
+Not here: when they are raised (`client.py`, `call.py`).
+Implements the events section of docs/reference/sdk.md.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class ClientEvent(StrEnum):
+    """Events of a `TelcoflowClient`."""
+
+    INCOMING_CALL = "call.incoming"
+    """A call was claimed and its media link is open. Argument: the `ActiveCall`."""
+
+
+class CallEvent(StrEnum):
+    """Events of an `ActiveCall`.
+
+    The failures carry one argument, a dict of `error_code` and `error_message`; the others none.
+    A handler may leave the argument out.
+    """
+
+    CALL_ANSWERED = "call.answered"
+    CALL_ANSWER_FAILED = "call.answer_failed"
+    CALL_CONNECTED = "call.connected"
+    CALL_CONNECT_FAILED = "call.connect_failed"
+    CALL_ERROR = "call.error"
+    CALL_TERMINATED = "call.terminated"
+    """Exactly once for every call, whatever ended it."""
+
+
+INCOMING_CALL = ClientEvent.INCOMING_CALL.value
+CALL_ANSWERED = CallEvent.CALL_ANSWERED.value
+CALL_ANSWER_FAILED = CallEvent.CALL_ANSWER_FAILED.value
+CALL_CONNECTED = CallEvent.CALL_CONNECTED.value
+CALL_CONNECT_FAILED = CallEvent.CALL_CONNECT_FAILED.value
+CALL_ERROR = CallEvent.CALL_ERROR.value
+CALL_TERMINATED = CallEvent.CALL_TERMINATED.value
