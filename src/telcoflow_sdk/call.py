@@ -11,13 +11,8 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from telcoflow_sdk._asyncio.handlers import (
-    Handler,
-    HandlerT,
-    invoke,
-    parse_event,
-    takes_arguments,
-)
+from telcoflow_sdk._asyncio.handlers import CallHandlers, Handler, HandlerT, parse_event
+from telcoflow_sdk._asyncio.hangup import HangUp
 from telcoflow_sdk._asyncio.media import MediaConnection
 from telcoflow_sdk._asyncio.streams import AudioStream
 from telcoflow_sdk._asyncio.tasks import OwnedTasks
@@ -39,7 +34,7 @@ from telcoflow_sdk.protocol.media import (
     ErrorReported,
     MediaOutput,
 )
-from telcoflow_sdk.protocol.messages import CallIn, InterruptResult
+from telcoflow_sdk.protocol.messages import CallIn
 
 DRAIN_TIMEOUT_S = 10.0
 
@@ -93,11 +88,9 @@ class ActiveCall:
         "_audio_format",
         "_call",
         "_handlers",
-        "_hanging_up",
-        "_is_drain_skipped",
+        "_hang_up",
         "_media",
         "_on_ended",
-        "_tasks",
     )
 
     def __init__(
@@ -111,12 +104,10 @@ class ActiveCall:
     ) -> None:
         self._call = call
         self._audio_format = audio_format
-        self._tasks = tasks
         self._on_ended = on_ended
-        self._handlers: dict[CallEvent, list[Handler]] | None = None
-        self._hanging_up: asyncio.Task[None] | None = None
-        self._is_drain_skipped: asyncio.Event | None = None
+        self._handlers = CallHandlers(call.call_id, tasks)
         self._media = MediaConnection(audio_format, buffer_bytes, make_id, self._happened)
+        self._hang_up = HangUp(self._media, tasks)
 
     def __repr__(self) -> str:
         return f"<ActiveCall {self.call_id} {self.state}>"
@@ -156,12 +147,12 @@ class ActiveCall:
         try:
             await self._media.command(CommandName.ANSWER)
         except WSSCallCommandError as error:
-            self._fire(
+            self._handlers.fire(
                 CallEvent.CALL_ANSWER_FAILED, _details(error.error_code, error.error_message)
             )
             raise
         except WSSCallCommandTimeoutError as error:
-            self._fire(CallEvent.CALL_ANSWER_FAILED, _details("TIMEOUT", str(error)))
+            self._handlers.fire(CallEvent.CALL_ANSWER_FAILED, _details("TIMEOUT", str(error)))
             raise
 
     async def close(self, *, drain: bool = True, drain_timeout_s: float = DRAIN_TIMEOUT_S) -> None:
@@ -180,13 +171,13 @@ class ActiveCall:
 
         Cancellation: the hang-up goes on.
         """
-        await self._hang_up(CommandName.CLOSE, drain, drain_timeout_s)
+        await self._hang_up.run(CommandName.CLOSE, drain, drain_timeout_s)
 
     async def disconnect(
         self, *, drain: bool = True, drain_timeout_s: float = DRAIN_TIMEOUT_S
     ) -> None:
         """End the call for everybody; a ringing one is rejected. Otherwise as `close`."""
-        await self._hang_up(CommandName.DISCONNECT, drain, drain_timeout_s)
+        await self._hang_up.run(CommandName.DISCONNECT, drain, drain_timeout_s)
 
     # --- audio ----------------------------------------------------------------------------------
 
@@ -286,11 +277,9 @@ class ActiveCall:
         """
         kind = parse_event(CallEvent, event)
         if kind is CallEvent.CALL_TERMINATED and self.state is CallState.DISCONNECTED:
-            self._spawn(kind, handler, ())
-            return
-        if self._handlers is None:
-            self._handlers = {}
-        self._handlers.setdefault(kind, []).append(handler)
+            self._handlers.start(kind, handler)
+        else:
+            self._handlers.add(kind, handler)
 
     # --- for the client ---------------------------------------------------------------------------
 
@@ -311,8 +300,8 @@ class ActiveCall:
             timeout_s: For the server to answer, apart from the goodbye, seconds.
         """
         try:
-            if self._hanging_up is not None:
-                await asyncio.shield(self._hanging_up)
+            if self._hang_up.is_running:
+                await self._hang_up.join()
             else:
                 async with asyncio.timeout(timeout_s):
                     await self.close(drain=False)
@@ -323,51 +312,6 @@ class ActiveCall:
         await self._media.wait_closed()
 
     # --- inside -----------------------------------------------------------------------------------
-
-    async def _hang_up(self, command: CommandName, drain: bool, drain_timeout_s: float) -> None:
-        if self.state is CallState.DISCONNECTED:
-            return
-        if self._hanging_up is None:
-            # Here and not in the task: what the caller queues next is behind the goodbye.
-            self._media.outbox.seal()
-            skipped = self._is_drain_skipped = asyncio.Event()
-            if not drain or self.state is CallState.PENDING:  # nobody hears a ringing call
-                skipped.set()
-            self._hanging_up = self._tasks.spawn(
-                self._drain_and_hang_up(command, skipped, drain_timeout_s),
-                f"hang up {self.call_id}",
-            )
-        elif not drain and self._is_drain_skipped is not None:
-            self._is_drain_skipped.set()
-        await asyncio.shield(self._hanging_up)
-
-    async def _drain_and_hang_up(
-        self, command: CommandName, skipped: asyncio.Event, drain_timeout_s: float
-    ) -> None:
-        if not skipped.is_set():
-            drained = asyncio.ensure_future(self._media.drain())
-            skipping = asyncio.ensure_future(skipped.wait())
-            try:
-                await asyncio.wait(
-                    (drained, skipping),
-                    timeout=drain_timeout_s,
-                    return_when=asyncio.FIRST_COMPLETED,
-                )
-            finally:
-                drained.cancel()
-                skipping.cancel()
-        self._media.clear()
-        try:
-            await self._media.command(command)
-        except WSSCallClosedError:
-            pass  # it ended by itself meanwhile, which is what was wanted
-        except WSSCallCommandTimeoutError:
-            self._media.end(EndCause.ABANDONED)
-            raise
-        except WSSCallCommandError:
-            self._hanging_up = None
-            self._media.outbox.unseal()
-            raise
 
     async def _interrupt(self) -> tuple[int, float | None]:
         if self.state is CallState.DISCONNECTED:
@@ -382,15 +326,16 @@ class ActiveCall:
         except (WSSCallCommandError, WSSCallCommandTimeoutError) as error:
             _logger.warning("call %s: %s", self.call_id, error)
             return dropped_bytes, None
-        assert isinstance(result, InterruptResult)  # the engine gives one for this command
+        assert result is not None  # the engine makes one for this command
         return dropped_bytes + result.dropped_bytes, result.heard_ms
 
     def _happened(self, event: MediaOutput) -> None:
         match event:
             case Answered():
-                self._fire(CallEvent.CALL_ANSWERED)
+                self._handlers.fire(CallEvent.CALL_ANSWERED)
             case ErrorReported():
-                self._fire(CallEvent.CALL_ERROR, _details(event.error_code, event.error_message))
+                details = _details(event.error_code, event.error_message)
+                self._handlers.fire(CallEvent.CALL_ERROR, details)
             case Ended():
                 self._ended(event.cause)
 
@@ -404,26 +349,8 @@ class ActiveCall:
             statistics.outgoing.sent_bytes,
             statistics.outgoing.discarded_bytes,
         )
-        self._fire(CallEvent.CALL_TERMINATED)
-        self._handlers = None
+        self._handlers.fire(CallEvent.CALL_TERMINATED)
         self._on_ended(self)
-
-    def _fire(self, event: CallEvent, *arguments: object) -> None:
-        for handler in (self._handlers or {}).get(event, ()):
-            self._spawn(event, handler, arguments)
-
-    def _spawn(self, event: CallEvent, handler: Handler, arguments: tuple[object, ...]) -> None:
-        if not takes_arguments(handler, len(arguments)):
-            arguments = ()
-        self._tasks.spawn(self._run_handler(event, handler, arguments), f"{event} {self.call_id}")
-
-    async def _run_handler(
-        self, event: CallEvent, handler: Handler, arguments: tuple[object, ...]
-    ) -> None:
-        try:
-            await invoke(handler, *arguments)
-        except Exception:
-            _logger.exception("call %s: the handler of %s failed", self.call_id, event)
 
 
 def _details(error_code: str, error_message: str) -> dict[str, str]:

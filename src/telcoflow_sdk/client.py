@@ -123,6 +123,8 @@ class TelcoflowClient:
         except BaseException:
             self._control = None
             raise
+        if self._shutdown is not None and not self._shutdown.done():
+            raise WSSConnectionError("the client was disconnected while it connected")
         self._shutdown = None
         self._failure = None
         self._closed.clear()
@@ -262,7 +264,8 @@ class TelcoflowClient:
         except WSSMediaError as error:
             _logger.error("call %s: %s", call.call_id, error)
             call.media.end(EndCause.LINK_LOST)
-            return
+        if call.state is CallState.DISCONNECTED:
+            return  # nothing is left to be handled
         for handler in self._handlers:
             self._tasks.spawn(self._run_handler(handler, call), f"call {call.call_id}")
 

@@ -6,9 +6,15 @@ Not here: which events there are (`events.py`). Implements "Events" of docs/refe
 from __future__ import annotations
 
 import inspect
+import logging
 from collections.abc import Callable
 from enum import StrEnum
 from typing import Any, TypeVar
+
+from telcoflow_sdk._asyncio.tasks import OwnedTasks
+from telcoflow_sdk.events import CallEvent
+
+_logger = logging.getLogger("telcoflow_sdk")
 
 Handler = Callable[..., Any]
 HandlerT = TypeVar("HandlerT", bound=Handler)
@@ -50,3 +56,43 @@ def takes_arguments(handler: Handler, count: int) -> bool:
     except TypeError:
         return False
     return True
+
+
+class CallHandlers:
+    """Who wants to hear of one call's events.
+
+    Args:
+        call_id: For logs.
+        tasks: Holds the tasks that run them.
+    """
+
+    __slots__ = ("_call_id", "_handlers", "_tasks")
+
+    def __init__(self, call_id: str, tasks: OwnedTasks) -> None:
+        self._call_id = call_id
+        self._tasks = tasks
+        self._handlers: dict[CallEvent, list[Handler]] | None = None  # most calls have none
+
+    def add(self, event: CallEvent, handler: Handler) -> None:
+        """Call `handler` whenever `event` is fired."""
+        if self._handlers is None:
+            self._handlers = {}
+        self._handlers.setdefault(event, []).append(handler)
+
+    def fire(self, event: CallEvent, *arguments: object) -> None:
+        """Call the handlers of `event`, each in a task of its own."""
+        for handler in (self._handlers or {}).get(event, ()):
+            self.start(event, handler, *arguments)
+
+    def start(self, event: CallEvent, handler: Handler, *arguments: object) -> None:
+        """Call one handler in a task of its own; what it does not take is left out."""
+        if not takes_arguments(handler, len(arguments)):
+            arguments = ()
+        work = self._run(event, handler, arguments)
+        self._tasks.spawn(work, f"telcoflow {event} {self._call_id}")
+
+    async def _run(self, event: CallEvent, handler: Handler, arguments: tuple[object, ...]) -> None:
+        try:
+            await invoke(handler, *arguments)
+        except Exception:
+            _logger.exception("call %s: the handler of %s failed", self._call_id, event)

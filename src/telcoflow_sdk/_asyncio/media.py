@@ -17,7 +17,7 @@ from telcoflow_sdk._asyncio.link import Link, LinkError, LinkRefused, open_link
 from telcoflow_sdk._asyncio.streams import BACKLOG_MS, AudioInbox, AudioStream
 from telcoflow_sdk.audio.format import AudioFormat, BytesLike
 from telcoflow_sdk.audio.outbox import Outbox
-from telcoflow_sdk.exceptions import WSSMediaError
+from telcoflow_sdk.exceptions import BufferClosedError, WSSMediaError
 from telcoflow_sdk.protocol.commands import CommandName
 from telcoflow_sdk.protocol.media import (
     CallState,
@@ -140,7 +140,10 @@ class MediaConnection:
             # Two threads may both get here: one wake too many, never one too few, because the
             # flag falls before the buffer is read.
             self._is_waking = True
-            self._loop.call_soon_threadsafe(self._woken)
+            try:
+                self._loop.call_soon_threadsafe(self._woken)
+            except RuntimeError:
+                raise BufferClosedError from None  # the loop is closed, and the call with it
 
     def clear(self) -> int:
         """Drop the audio that has not left; return its bytes."""
