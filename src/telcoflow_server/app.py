@@ -116,7 +116,7 @@ class Server:
             self._exchange.board, rest.connector_of, self._settings.limits.messages_per_second
         )
         app = web.Application(middlewares=[errors_as_json])
-        app.router.add_get(CONTROL_PATH, control.serve, name="control link")
+        app.router.add_get(CONTROL_PATH, control.serve, name="control-link")
         rest.add_routes(app.router)
         if self._is_sandbox:
             self._scratch = tempfile.TemporaryDirectory(prefix="telcoflow-")

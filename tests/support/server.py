@@ -270,4 +270,5 @@ class Bystander:
 
 
 def _sounding(samples: NDArray[np.int16]) -> NDArray[np.int16]:
-    return samples[samples != 0]
+    sounding: NDArray[np.int16] = samples[samples != 0]
+    return sounding

@@ -74,9 +74,9 @@ class RestPort:
         """Put this port's paths on the control port."""
         router.add_get("/healthz", self._health)
         router.add_get("/readyz", self._readiness)
-        router.add_get("/public/v1/sessions", self._list_sessions, name="list sessions")
+        router.add_get("/public/v1/sessions", self._list_sessions, name="list-sessions")
         router.add_post(
-            "/public/v1/sessions/{session_id}/close", self._close_session, name="close session"
+            "/public/v1/sessions/{session_id}/close", self._close_session, name="close-session"
         )
 
     def connector_of(self, request: web.Request) -> str:

@@ -11,6 +11,7 @@ import logging
 import socket
 import ssl
 import time
+from typing import cast
 
 import msgspec
 import picows
@@ -126,7 +127,7 @@ def _rejection(refused: Refused) -> picows.WSUpgradeResponseWithListener:
     return picows.WSUpgradeResponseWithListener(response, None)
 
 
-class AgentSocket(picows.WSListener):  # type: ignore[misc]  # the library's class is untyped C
+class AgentSocket(picows.WSListener):
     """One agent's media link: a `MediaLink` towards the call, a listener towards the socket.
 
     Concurrency: loop thread only.
@@ -249,7 +250,8 @@ class AgentSocket(picows.WSListener):  # type: ignore[misc]  # the library's cla
         if self._is_closing or self._transport is None:
             return
         self._is_closing = True
-        self._transport.send_close(code, reason)
+        # The library sends any number; its type names those of RFC 6455 only.
+        self._transport.send_close(cast(picows.WSCloseCode, code), reason.encode())
         loop = asyncio.get_running_loop()
         self._close_timer = loop.call_later(CLOSE_TIMEOUT_S, self._transport.disconnect, False)
 

@@ -22,10 +22,10 @@ from telcoflow_sdk.protocol.codes import EndReason, ErrorCode
 from telcoflow_server.api.auth import Refused
 from telcoflow_server.api.http import RestPort, json_response
 from telcoflow_server.call.call import Call
-from telcoflow_server.call.exchange import Draining, Exchange, NewCall
+from telcoflow_server.call.exchange import Exchange, NewCall
 from telcoflow_server.call.report import CallReport
 from telcoflow_server.legs.simulated import Play, Script, SimulatedPhone
-from telcoflow_server.media.record import Recorder
+from telcoflow_server.media.record import Lane, Recorder
 from telcoflow_server.media.sound import Sound, SoundError, load_sound
 
 logger = logging.getLogger(__name__)
@@ -77,6 +77,7 @@ class _PhoneCall:
     connector_uuid: str
     call: Call
     phone: SimulatedPhone
+    heard: Lane
     heard_file: Path
     call_file: Path
     keeps_call_file: bool
@@ -114,12 +115,12 @@ class SandboxPort:
     def add_routes(self, router: web.UrlDispatcher) -> None:
         """Put this port's paths on the control port."""
         base = "/sandbox/v1/calls"
-        router.add_post(base, self._place, name="place simulated call")
-        router.add_get(base + "/{call_id}", self._report, name="report of simulated call")
-        router.add_get(base + "/{call_id}/events", self._events, name="simulated call's events")
-        router.add_post(base + "/{call_id}/hang-up", self._hang_up, name="hang up")
-        router.add_get(base + "/{call_id}/heard.wav", self._heard_wav, name="heard recording")
-        router.add_get(base + "/{call_id}/call.wav", self._call_wav, name="call recording")
+        router.add_post(base, self._place, name="place-simulated-call")
+        router.add_get(base + "/{call_id}", self._report, name="report-of-simulated-call")
+        router.add_get(base + "/{call_id}/events", self._events, name="simulated-call-events")
+        router.add_post(base + "/{call_id}/hang-up", self._hang_up, name="hang-up")
+        router.add_get(base + "/{call_id}/heard.wav", self._heard_wav, name="heard-recording")
+        router.add_get(base + "/{call_id}/call.wav", self._call_wav, name="call-recording")
 
     def close(self) -> None:
         """Delete what nobody can fetch any more."""
@@ -131,8 +132,6 @@ class SandboxPort:
 
     async def _place(self, request: web.Request) -> web.Response:
         connector_uuid = self._rest.connector_of(request)
-        if self._exchange.is_draining:
-            raise Refused(503, ErrorCode.DRAINING, "the sandbox is shutting down")
         script, sounds = await _read_upload(request)
         plays = []
         for number, play in enumerate(script.plays):
@@ -145,6 +144,8 @@ class SandboxPort:
             plays.append(Play(sounds[play.sound], play.at_ms))
         if script.hang_up_after_ms is not None and script.hang_up_after_ms < 0:
             raise _invalid(f"hang_up_after_ms is {script.hang_up_after_ms}; it must be 0 or more")
+        if self._exchange.is_draining:
+            raise Refused(503, ErrorCode.DRAINING, "the sandbox is finishing its calls")
         phone_call = self._start(
             connector_uuid, script, Script(tuple(plays), script.hang_up_after_ms)
         )
@@ -154,19 +155,17 @@ class SandboxPort:
         call_id = self._exchange.new_id()
         heard_file = self._scratch_dir / f"{call_id}.heard.wav"
         call_file = (self._record_dir or self._scratch_dir) / f"{call_id}.wav"
-        phone = SimulatedPhone(script, self._recorder.open(heard_file, channels=1))
-        try:
-            call = self._exchange.place(
-                phone,
-                NewCall(connector_uuid, request.caller, request.callee, int(time.time())),
-                recording=self._recorder.open(call_file, channels=2),
-                call_id=call_id,
-                on_ended=self._ended,
-            )
-        except Draining as draining:
-            raise Refused(503, ErrorCode.DRAINING, str(draining)) from None
+        heard = self._recorder.open(heard_file, channels=1)
+        phone = SimulatedPhone(script, heard)
+        call = self._exchange.place(
+            phone,
+            NewCall(connector_uuid, request.caller, request.callee, int(time.time())),
+            recording=self._recorder.open(call_file, channels=2),
+            call_id=call_id,
+            on_ended=self._ended,
+        )
         phone_call = _PhoneCall(
-            connector_uuid, call, phone, heard_file, call_file, self._record_dir is not None
+            connector_uuid, call, phone, heard, heard_file, call_file, self._record_dir is not None
         )
         self._calls[call_id] = phone_call
         return phone_call
@@ -174,6 +173,7 @@ class SandboxPort:
     def _ended(self, call: Call) -> None:
         phone_call = self._calls[call.identity.call_id]
         phone_call.report = self._exchange.report(call)
+        phone_call.heard.close()
         phone_call.ended.set()
         finished = [other for other in self._calls.values() if other.report is not None]
         for old in finished[:-FINISHED_CALLS_KEPT]:
