@@ -155,9 +155,9 @@ class Server:
         return base.rstrip("/") + MEDIA_PATH + session.call_id, token
 
     def _tick(self, lateness_s: float) -> None:
-        self._exchange.tick(lateness_s)
         if self._phones is not None:
             self._phones.sample()
+        self._exchange.tick(lateness_s)
 
 
 def _new_id() -> str:

@@ -31,6 +31,7 @@ from telcoflow_server.settings import (
 KEY, CONNECTOR = "test-key", "c1"
 HEADERS = {"x-api-key": KEY, "x-connector-uuid": CONNECTOR}
 OTHER_HEADERS = {"x-api-key": "other-key", "x-connector-uuid": "c2"}
+BYSTANDER_HEADERS = {"x-api-key": "bystander-key", "x-connector-uuid": "c3"}
 
 
 @asynccontextmanager
@@ -43,6 +44,7 @@ async def sandbox(
         connectors=(
             ConnectorSettings(connector_uuid=CONNECTOR, api_key=KEY),
             ConnectorSettings(connector_uuid="c2", api_key="other-key"),
+            ConnectorSettings(connector_uuid="c3", api_key="bystander-key"),
         ),
         calls=CallSettings(ring_timeout_s=ring_timeout_s),
         limits=LimitSettings(messages_per_second=messages_per_second),
@@ -92,9 +94,15 @@ def wav_samples(data: bytes) -> NDArray[np.int16]:
 class Caller:
     """A simulated phone, over REST."""
 
-    def __init__(self, server: Server, http: aiohttp.ClientSession) -> None:
+    def __init__(
+        self,
+        server: Server,
+        http: aiohttp.ClientSession,
+        headers: dict[str, str] = HEADERS,
+    ) -> None:
         self._base = http_url(server, "/sandbox/v1/calls")
         self._http = http
+        self._headers = headers
         self.call_id = ""
 
     async def dial(self, *sounds: NDArray[np.int16], **script: Any) -> Self:
@@ -103,8 +111,8 @@ class Caller:
         form = aiohttp.FormData()
         form.add_field("script", json.dumps(script), content_type="application/json")
         for sound in sounds:
-            form.add_field("sound", wav_bytes(sound), content_type="audio/wav")
-        async with self._http.post(self._base, data=form, headers=HEADERS) as response:
+            form.add_field("sound", io.BytesIO(wav_bytes(sound)), content_type="audio/wav")
+        async with self._http.post(self._base, data=form, headers=self._headers) as response:
             body = await response.json()
             assert response.status == 201, body
             self.call_id = body["call_id"]
@@ -113,13 +121,13 @@ class Caller:
     async def hang_up(self) -> None:
         """Put the phone down."""
         url = f"{self._base}/{self.call_id}/hang-up"
-        async with self._http.post(url, headers=HEADERS) as response:
+        async with self._http.post(url, headers=self._headers) as response:
             assert response.status == 202
 
     async def events(self) -> list[dict[str, Any]]:
         """Return every line of the call's event stream, once the call has ended."""
         url = f"{self._base}/{self.call_id}/events"
-        async with self._http.get(url, headers=HEADERS) as response:
+        async with self._http.get(url, headers=self._headers) as response:
             return [json.loads(line) async for line in response.content]
 
     async def ended(self) -> dict[str, Any]:
@@ -129,7 +137,7 @@ class Caller:
 
     async def recording(self, name: str) -> NDArray[np.int16]:
         """Return `heard.wav` or `call.wav`."""
-        async with self._http.get(f"{self._base}/{self.call_id}/{name}", headers=HEADERS) as got:
+        async with self._http.get(f"{self._base}/{self.call_id}/{name}", headers=self._headers) as got:
             assert got.status == 200, await got.text()
             return wav_samples(await got.read())
 
@@ -235,7 +243,7 @@ class RawAgent:
 class Bystander:
     """A live call whose audio, both ways, must not change by a sample whatever others do."""
 
-    SECONDS = 2
+    SECONDS = 0.6
 
     def __init__(self, caller: Caller, agent: RawAgent) -> None:
         self._caller = caller
@@ -245,10 +253,10 @@ class Bystander:
     @asynccontextmanager
     async def talking(cls, server: Server, http: aiohttp.ClientSession) -> AsyncIterator[Self]:
         """Have a call going on inside the block; check it at the end of the block."""
-        said = noise(24_000 * cls.SECONDS, seed=7)
-        answered = noise(24_000 * cls.SECONDS, seed=8)
-        async with RawClient.joined(server, headers=HEADERS) as client:
-            caller = await Caller(server, http).dial(said)
+        said = noise(int(24_000 * cls.SECONDS), seed=7)
+        answered = noise(int(24_000 * cls.SECONDS), seed=8)
+        async with RawClient.joined(server, headers=BYSTANDER_HEADERS) as client:
+            caller = await Caller(server, http, BYSTANDER_HEADERS).dial(said)
             async with RawAgent.on(await client.take_call()) as agent:
                 agent.queue += answered.tobytes()
                 await agent.command("call.answer")

@@ -186,7 +186,7 @@ class SandboxPort:
             phone_call.call_file.unlink(missing_ok=True)
 
     def sample(self) -> None:
-        """Note the queue level of every running call; called once after each tick."""
+        """Note the queue level of every running call; called once before each tick."""
         for phone_call in self._calls.values():
             if phone_call.report is None and len(phone_call.queued_ms) < TIMELINE_TICKS_KEPT:
                 phone_call.queued_ms.append(phone_call.call.queued_ms)
