@@ -26,8 +26,7 @@ client = TelcoflowClient(config)
 @client.on(events.INCOMING_CALL)
 async def parrot(call: ActiveCall) -> None:
     await call.answer()
-    detector = webrtcvad.Vad(3)
-    heard = bytearray()
+    detector, heard = webrtcvad.Vad(3), bytearray()
     is_talking, voiced, quiet = False, 0, 0
     async for frame in frames(call):
         heard += frame

@@ -1,0 +1,187 @@
+"""Every command and flag of `telcoflow`, with its help.
+
+Not here: what the commands do; each has a module of its own, loaded when it is used.
+Implements docs/reference/cli.md.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    name="telcoflow",
+    help="Put a Python voice agent on a phone call, and try it without a telephone.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    # A traceback with local variables would show keys.
+    pretty_exceptions_enable=False,
+)
+
+
+def main() -> None:
+    """Run the command line."""
+    app()
+
+
+@app.command()
+def sandbox(
+    host: Annotated[
+        str | None,
+        typer.Option(help="Where to listen.", show_default="127.0.0.1"),
+    ] = None,
+    port: Annotated[
+        int | None,
+        typer.Option(help="Control port; 0 takes a free one.", show_default="8080"),
+    ] = None,
+    media_port: Annotated[
+        int | None,
+        typer.Option(help="Media port.", show_default="the port above, or a free one with 0"),
+    ] = None,
+    record_dir: Annotated[
+        Path | None,
+        typer.Option(help="Keep a stereo recording of every call here: left the caller."),
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(help="A TOML file; config.sample.toml names everything that can be set."),
+    ] = None,
+    log_level: Annotated[
+        str | None,
+        typer.Option(help="debug, info, warning or error.", show_default="info"),
+    ] = None,
+    log_json: Annotated[
+        bool | None,
+        typer.Option("--log-json", help="Log one JSON object per line.", show_default=False),
+    ] = None,
+) -> None:
+    """Run a telephone network on this machine, with no account.
+
+    Prints `ready ws://HOST:PORT api_key=sandbox connector_uuid=sandbox` once agents can connect and
+    calls can be placed. Those keys exist only while no configuration names others, and only on a
+    loopback host. The log goes to stderr.
+
+    Ctrl-C (or SIGTERM) refuses new calls and lets the running ones end, for 30 seconds at most;
+    a second one stops at once.
+
+    Then, in two more terminals: start an agent, for example `python examples/parrot.py`, and call
+    it with `telcoflow call --play FILE.wav`.
+    """
+    from telcoflow_server.cli.sandbox import sandbox as run_sandbox
+
+    overrides = {
+        "server.host": host,
+        "server.port": port,
+        "server.media_port": media_port,
+        "calls.record_dir": record_dir,
+        "log.level": log_level,
+        "log.json": log_json,
+    }
+    raise typer.Exit(run_sandbox(config, overrides))
+
+
+@app.command()
+def call(
+    url: Annotated[str, typer.Option(help="The sandbox.")] = "ws://127.0.0.1:8080",
+    caller: Annotated[str, typer.Option("--from", help="Who calls.")] = "+15550100",
+    callee: Annotated[str, typer.Option("--to", help="Who is called.")] = "+15550199",
+    play: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="A 16-bit WAV file that the caller plays, of any rate; several play in turn.",
+            exists=True,
+            dir_okay=False,
+        ),
+    ] = None,
+    play_at: Annotated[
+        list[float] | None,
+        typer.Option(
+            help="Seconds from the answer at which the file plays; the n-th belongs to the n-th "
+            "--play. A file without one follows the file before it.",
+            min=0,
+        ),
+    ] = None,
+    record: Annotated[
+        Path | None,
+        typer.Option(help="Write what the caller heard to this WAV file.", dir_okay=False),
+    ] = None,
+    hang_up_after: Annotated[
+        float | None,
+        typer.Option(
+            help="Seconds from the answer at which the caller hangs up. Without it: when "
+            "everything was played and nothing was heard for 3 seconds.",
+            min=0,
+            show_default=False,
+        ),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object, and nothing else, on stdout.")
+    ] = False,
+) -> None:
+    """Place one simulated call to a sandbox.
+
+    Shows the call while it runs, if there is a terminal, and sums it up. Ctrl-C hangs up.
+    The exit code is 0 if the call was answered and ended normally; else it is 1, and the reason is
+    on stderr.
+
+    The keys are taken from TELCOFLOW_API_KEY and TELCOFLOW_CONNECTOR_UUID; without them, the
+    sandbox's own are used.
+
+    For example, to talk over an agent after four seconds and hang up after ten:
+
+    telcoflow call --play question.wav --play stop.wav --play-at 0.5 --play-at 4 --hang-up-after 10
+    """
+    from telcoflow_server.api.sandbox import PlayRequest, ScriptRequest
+    from telcoflow_server.cli.call import CallOrder
+    from telcoflow_server.cli.call import call as run_call
+    from telcoflow_server.cli.client import Access
+
+    files, starts = play or [], play_at or []
+    if len(starts) > len(files):
+        raise typer.BadParameter(
+            f"{len(starts)} times for {len(files)} files", param_hint="--play-at"
+        )
+    if record is not None and not record.absolute().parent.is_dir():
+        raise typer.BadParameter(f"no directory {record.parent}", param_hint="--record")
+    plays = [
+        PlayRequest(number, round(starts[number] * 1000) if number < len(starts) else None)
+        for number in range(len(files))
+    ]
+    order = CallOrder(
+        access=Access(
+            url,
+            os.environ.get("TELCOFLOW_API_KEY") or "sandbox",
+            os.environ.get("TELCOFLOW_CONNECTOR_UUID") or "sandbox",
+        ),
+        script=ScriptRequest(
+            caller=caller,
+            callee=callee,
+            plays=plays,
+            hang_up_after_ms=None if hang_up_after is None else round(hang_up_after * 1000),
+        ),
+        sounds=tuple(files),
+        record=record,
+        as_json=as_json,
+    )
+    raise typer.Exit(run_call(order))
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Where to leave the recording and the picture.")] = Path(
+        "demo-out"
+    ),
+) -> None:
+    """Show a whole call: an agent talks, is interrupted mid-sentence, and stops.
+
+    Starts a sandbox and the example agents as processes of their own, calls them with recorded
+    speech, and measures. Leaves `call.wav` (left the caller, right the agent) and `call.png` (both
+    voices on one time axis, the interruption, the agent's buffer level), and prints a table.
+    """
+    from telcoflow_server.cli.demo import demo as run_demo
+
+    raise typer.Exit(run_demo(out))

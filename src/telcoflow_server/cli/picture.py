@@ -1,0 +1,184 @@
+"""The picture of a call: both voices on one time axis, the interruption, the agent's buffer.
+
+Not here: the numbers in it (`measure.py`). The only module that knows matplotlib.
+Colours are Okabe and Ito's, told apart by colour-blind readers too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from telcoflow_sdk.audio.format import TICK_MS
+from telcoflow_server.call.report import CallReport
+from telcoflow_server.cli.measure import Interruption, Recording, Samples
+
+CALLER_COLOUR, AGENT_COLOUR, BUFFER_COLOUR = "#0072B2", "#D55E00", "#009E73"
+ONSET_COLOUR, CLEAR_COLOUR = "#56B4E9", "#000000"
+
+CALLER_LANE, AGENT_LANE = 1.0, -1.0
+"""Heights of the two voices in one drawing; full scale is 0.9 either side."""
+
+CLOSE_UP_MS = (-400.0, 400.0)
+"""What the close-up shows, around the clear."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallPicture:
+    """All that the picture shows. `recording` has the caller first, then the agent."""
+
+    recording: Recording
+    report: CallReport
+    queued_ms: list[float]
+    interruption: Interruption
+    added_delay_ms: float
+
+
+def draw(picture: CallPicture, file: Path) -> None:
+    """Write the picture as PNG."""
+    figure = Figure(figsize=(13, 8.2), layout="constrained")
+    FigureCanvasAgg(figure)
+    voices, buffer, close_up = figure.subplots(3, 1, height_ratios=(2.3, 1, 1.7))
+    buffer.sharex(voices)
+    _draw_call(voices, picture)
+    _draw_buffer(buffer, picture)
+    _draw_close_up(close_up, picture)
+    found = picture.interruption
+    figure.suptitle(
+        f"Silent {found.stop_ms:.0f} ms after the clear  ·  "
+        f"{picture.added_delay_ms:.0f} ms added delay, caller to agent and back  ·  "
+        f"{len(picture.report.gaps)} gaps",
+        fontsize=15,
+        fontweight="bold",
+    )
+    figure.savefig(file, dpi=110)
+
+
+def _draw_call(axes: Axes, picture: CallPicture) -> None:
+    found = picture.interruption
+    _draw_voices(axes, picture.recording, 0.0, picture.report.duration_ms, scale_s=True)
+    axes.axvline(found.onset_ms / 1000, color=ONSET_COLOUR, lw=1.5)
+    axes.axvline(found.clear_ms / 1000, color=CLEAR_COLOUR, lw=1.5)
+    axes.annotate(
+        "the caller interrupts,\nthe agent stops",
+        (found.clear_ms / 1000, 0),
+        xytext=(18, 0),
+        textcoords="offset points",
+        va="center",
+        arrowprops={"arrowstyle": "->"},
+    )
+    for state in picture.report.states:
+        axes.axvline(state.at_ms / 1000, color="0.6", lw=0.8, ls=":")
+        axes.annotate(
+            state.name.lower(),
+            (state.at_ms / 1000, 1.0),
+            xycoords=("data", "axes fraction"),
+            xytext=(3, -3),
+            textcoords="offset points",
+            va="top",
+            fontsize=8,
+            color="0.4",
+        )
+    axes.set_title("The call", loc="left")
+    axes.set_xlim(0, picture.report.duration_ms / 1000)
+    axes.tick_params(labelbottom=False)
+
+
+def _draw_buffer(axes: Axes, picture: CallPicture) -> None:
+    time_s = np.arange(len(picture.queued_ms)) * TICK_MS / 1000
+    axes.fill_between(
+        time_s, picture.queued_ms, step="post", color=BUFFER_COLOUR, alpha=0.6, linewidth=0
+    )
+    axes.axhline(picture.report.lead_ms, color=BUFFER_COLOUR, lw=1, ls="--")
+    axes.annotate(
+        f"lead {picture.report.lead_ms:.0f} ms: all that is ever asked ahead",
+        (0.0, picture.report.lead_ms),
+        xycoords=("axes fraction", "data"),
+        xytext=(6, 4),
+        textcoords="offset points",
+        fontsize=9,
+        color=BUFFER_COLOUR,
+    )
+    axes.axvline(picture.interruption.clear_ms / 1000, color=CLEAR_COLOUR, lw=1.5)
+    axes.set_ylim(0, max([picture.report.lead_ms, *picture.queued_ms]) * 1.35)
+    axes.set_ylabel("agent audio\nat the server, ms")
+    axes.set_xlabel("time of the call, s")
+    _tidy(axes)
+
+
+def _draw_close_up(axes: Axes, picture: CallPicture) -> None:
+    found = picture.interruption
+    start, end = (found.clear_ms + offset for offset in CLOSE_UP_MS)
+    _draw_voices(axes, picture.recording, start, end, origin_ms=found.clear_ms)
+    onset = found.onset_ms - found.clear_ms
+    axes.axvline(onset, color=ONSET_COLOUR, lw=1.5)
+    axes.axvline(0, color=CLEAR_COLOUR, lw=1.5)
+    axes.axvspan(0, found.stop_ms, color=AGENT_COLOUR, alpha=0.25, lw=0)
+    for x, words in (
+        (onset, f"first sound of the interruption\n{found.detector_ms:.0f} ms before the clear"),
+        (0.0, f"clear: last sound of the agent\n{found.stop_ms:.0f} ms later"),
+    ):
+        axes.annotate(
+            words,
+            (x, 0.03),
+            xycoords=("data", "axes fraction"),
+            xytext=(5, 0) if x == 0 else (-5, 0),
+            textcoords="offset points",
+            ha="left" if x == 0 else "right",
+            fontsize=9,
+        )
+    axes.set_title("The interruption, close up", loc="left")
+    axes.set_xlim(*CLOSE_UP_MS)
+    axes.set_xlabel("time from the clear, ms")
+
+
+def _draw_voices(
+    axes: Axes,
+    recording: Recording,
+    start_ms: float,
+    end_ms: float,
+    *,
+    origin_ms: float = 0.0,
+    scale_s: bool = False,
+) -> None:
+    """Draw both voices, one above the other, with one time axis."""
+    caller, agent = recording.channels
+    for lane, samples, colour in (
+        (CALLER_LANE, caller, CALLER_COLOUR),
+        (AGENT_LANE, agent, AGENT_COLOUR),
+    ):
+        time_ms, low, high = _envelope(samples, recording.sample_rate_hz, start_ms, end_ms)
+        time = (time_ms - origin_ms) / (1000 if scale_s else 1)
+        axes.fill_between(time, lane + low, lane + high, color=colour, linewidth=0.4)
+    axes.axhline(0, color="0.85", lw=0.8, zorder=0)
+    axes.set_ylim(-2.05, 2.05)
+    axes.set_yticks((CALLER_LANE, AGENT_LANE), ("caller", "agent"))
+    for label, colour in zip(axes.get_yticklabels(), (CALLER_COLOUR, AGENT_COLOUR), strict=True):
+        label.set(color=colour, fontweight="bold", fontsize=11)
+    _tidy(axes)
+
+
+def _envelope(
+    samples: Samples, sample_rate_hz: int, start_ms: float, end_ms: float, points: int = 1600
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return time and extremes of `points` stretches: what a screen can show of many samples."""
+    first, last = (round(ms * sample_rate_hz / 1000) for ms in (start_ms, end_ms))
+    part = np.zeros(last - first, np.float32)
+    there = samples[max(first, 0) : max(last, 0)]
+    offset = max(-first, 0)
+    part[offset : offset + len(there)] = there / 32768 * 0.95
+    stretch = max(1, len(part) // points)
+    rows = part[: len(part) // stretch * stretch].reshape(-1, stretch)
+    time_ms = start_ms + np.arange(len(rows)) * stretch * 1000 / sample_rate_hz
+    return time_ms, rows.min(axis=1), rows.max(axis=1)
+
+
+def _tidy(axes: Axes) -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="x", color="0.92", lw=0.8)
+    axes.set_axisbelow(True)

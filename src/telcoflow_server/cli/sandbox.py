@@ -1,0 +1,78 @@
+"""`telcoflow sandbox`: start the server, say that it is ready, leave as signals ask.
+
+Not here: the server (`app.py`), its settings (`settings.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from telcoflow_server import logs
+from telcoflow_server.cli.run import run, stop_signals
+from telcoflow_server.settings import (
+    SANDBOX_NAME,
+    ConnectorSettings,
+    Settings,
+    SettingsError,
+    for_sandbox,
+    load,
+)
+
+
+def sandbox(config: Path | None, overrides: Mapping[str, object]) -> int:
+    """Serve until told to stop; return the exit code."""
+    try:
+        settings = for_sandbox(load(config, os.environ, overrides))
+    except SettingsError as error:
+        print(f"telcoflow: {error}", file=sys.stderr)
+        return 1
+    logs.configure(settings.log)
+    # Mixing is many small products: BLAS threads would cost more than they bring. Read by numpy
+    # when it is imported, which the server below does.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    return run(_serve(settings))
+
+
+async def _serve(settings: Settings) -> int:
+    from telcoflow_server.app import Server
+
+    server = Server(settings, sandbox=True)
+    with stop_signals() as signals:
+        try:
+            await server.start()
+        except OSError as error:
+            print(f"telcoflow: {_why_not(settings, error)}", file=sys.stderr)
+            return 1
+        print(ready_line(settings, server.host, server.control_port), flush=True)
+        await signals.first.wait()
+        drain = asyncio.create_task(server.drain(), name="drain")
+        cut = asyncio.create_task(signals.second.wait(), name="second signal")
+        await asyncio.wait({drain, cut}, return_when=asyncio.FIRST_COMPLETED)
+        drain.cancel()
+        cut.cancel()
+        await asyncio.wait({drain, cut})
+        await server.stop()
+    return 0
+
+
+def ready_line(settings: Settings, host: str, port: int) -> str:
+    """Return what tells people and scripts where to connect; only the well-known key is shown."""
+    address = f"[{host}]" if ":" in host else host
+    line = f"ready ws://{address}:{port}"
+    known = ConnectorSettings(connector_uuid=SANDBOX_NAME, api_key=SANDBOX_NAME)
+    if settings.connectors == (known,):
+        line += f" api_key={SANDBOX_NAME} connector_uuid={SANDBOX_NAME}"
+    return line
+
+
+def _why_not(settings: Settings, error: OSError) -> str:
+    server = settings.server
+    return (
+        f"cannot listen on {server.host}, port {server.port} (media: "
+        f"{server.media_port or 'next to it'}): {error.strerror or error}; "
+        "--port 0 takes free ones"
+    )
