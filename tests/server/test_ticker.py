@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 import time
 
 import pytest
 
-from telcoflow_server import ticker
 from telcoflow_server.ticker import CATCH_UP_TICKS, TICK_S, Ticker
 
 
@@ -34,7 +34,7 @@ class Ticks:
 @pytest.fixture(params=["timerfd", "loop timer"])
 def timer(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     if request.param == "loop timer":
-        monkeypatch.setattr(ticker.sys, "platform", "plan9")
+        monkeypatch.setattr(sys, "platform", "plan9")
     return str(request.param)
 
 

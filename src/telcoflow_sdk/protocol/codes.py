@@ -61,7 +61,7 @@ class CloseCode(IntEnum):
 
 
 class EndReason(StrEnum):
-    """Why a call ended: a closed set, in logs, summaries and `session.closed`."""
+    """Why a call ended: a closed set, in logs and reports."""
 
     CALLER_HUNG_UP = "caller_hung_up"
     AGENT_CLOSED = "agent_closed"  # `close` of an answered call
@@ -79,3 +79,26 @@ NORMAL_END_REASONS = frozenset(
     {EndReason.CALLER_HUNG_UP, EndReason.AGENT_CLOSED, EndReason.AGENT_DISCONNECTED}
 )
 """How an answered call ends when nothing went wrong."""
+
+
+class SessionCloseReason(StrEnum):
+    """Why a session closed, in the words of protocol v1; its clients take others for the last."""
+
+    SDK_REQUEST = "SDK_REQUEST"  # the agent's side asked for it
+    CALL_TERMINATED = "CALL_TERMINATED"  # the call ended by itself
+    FORCE_CLOSE = "FORCE_CLOSE"  # the server ended it
+
+
+_SESSION_CLOSE_REASONS = {
+    EndReason.AGENT_CLOSED: SessionCloseReason.SDK_REQUEST,
+    EndReason.AGENT_DISCONNECTED: SessionCloseReason.SDK_REQUEST,
+    EndReason.AGENT_REJECTED: SessionCloseReason.SDK_REQUEST,
+    EndReason.SESSION_CLOSED: SessionCloseReason.SDK_REQUEST,
+    EndReason.SERVER_SHUTDOWN: SessionCloseReason.FORCE_CLOSE,
+    EndReason.SERVER_ERROR: SessionCloseReason.FORCE_CLOSE,
+}
+
+
+def session_close_reason(end_reason: EndReason) -> SessionCloseReason:
+    """Return how a session's clients are told of its call's end."""
+    return _SESSION_CLOSE_REASONS.get(end_reason, SessionCloseReason.CALL_TERMINATED)

@@ -251,7 +251,7 @@ class AgentSocket(picows.WSListener):
             return
         self._is_closing = True
         # The library sends any number; its type names those of RFC 6455 only.
-        self._transport.send_close(cast(picows.WSCloseCode, code), reason.encode())
+        self._transport.send_close(cast("picows.WSCloseCode", code), reason.encode())
         loop = asyncio.get_running_loop()
         self._close_timer = loop.call_later(CLOSE_TIMEOUT_S, self._transport.disconnect, False)
 

@@ -15,7 +15,7 @@ from typing import Protocol
 import numpy as np
 
 from telcoflow_sdk.audio.format import TICK_MS
-from telcoflow_sdk.protocol.codes import CloseCode, EndReason
+from telcoflow_sdk.protocol.codes import CloseCode, EndReason, session_close_reason
 from telcoflow_server.call.call import Call, CallIdentity
 from telcoflow_server.call.ports import MediaLink, Phone
 from telcoflow_server.call.report import CallReport, Percentiles
@@ -199,7 +199,7 @@ class Exchange:
     def _call_ended(self, call: Call) -> None:
         line = self._lines[call.identity.call_id]
         assert call.end_reason is not None, "a call ends with a reason"
-        self.board.close(line.session, call.end_reason)
+        self.board.close(line.session, session_close_reason(call.end_reason))
         if line.recording is not None:
             line.recording.close()
         if line.on_ended is not None:

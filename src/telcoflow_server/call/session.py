@@ -16,7 +16,7 @@ import msgspec
 
 from telcoflow_sdk.audio.format import AudioFormat
 from telcoflow_sdk.protocol.codec import ProtocolViolation, decode_control_request, encode
-from telcoflow_sdk.protocol.codes import CloseCode, ErrorCode
+from telcoflow_sdk.protocol.codes import CloseCode, ErrorCode, SessionCloseReason
 from telcoflow_sdk.protocol.messages import (
     CallIn,
     ControlError,
@@ -237,7 +237,7 @@ class SessionBoard:
         """The session's media link came: it stays with its call, whatever the control link does."""
         session.is_attached = True
 
-    def close(self, session: Session, reason: str) -> None:
+    def close(self, session: Session, reason: SessionCloseReason) -> None:
         """Forget a session whose call is over, and tell those who may know of it."""
         if self._sessions.pop(session.session_id, None) is None:
             return

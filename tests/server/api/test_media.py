@@ -335,5 +335,5 @@ async def test_close_is_answered_before_terminated_and_the_close(
             {"event": "call.terminated"},
         ]
         assert agent.socket.close_code == CloseCode.NORMAL
-    assert (await client.hear("session.closed"))["reason"] == EndReason.AGENT_CLOSED
+    assert (await client.hear("session.closed"))["reason"] == "SDK_REQUEST"
     assert (await caller.ended())["end_reason"] == EndReason.AGENT_CLOSED

@@ -86,6 +86,25 @@ def test_shutting_down_ends_every_call_and_link() -> None:
     assert node.exchange.call_count == 0
 
 
+@pytest.mark.parametrize(
+    ("reason", "told"),
+    [
+        (EndReason.CALLER_HUNG_UP, "CALL_TERMINATED"),
+        (EndReason.AGENT_CLOSED, "SDK_REQUEST"),
+        (EndReason.SERVER_SHUTDOWN, "FORCE_CLOSE"),
+    ],
+)
+def test_clients_are_told_of_the_end_in_the_words_of_the_protocol(
+    reason: EndReason, told: str
+) -> None:
+    node = Node()
+    call = node.place(MemoryPhone())
+
+    call.end(reason)
+
+    assert node.client_link.take()[-1]["reason"] == told
+
+
 def test_closing_a_session_ends_its_call() -> None:
     node, phone = Node(), MemoryPhone()
     node.place(phone)

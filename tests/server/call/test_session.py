@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from telcoflow_sdk.protocol.codec import ProtocolViolation
-from telcoflow_sdk.protocol.codes import CloseCode, ErrorCode
+from telcoflow_sdk.protocol.codes import CloseCode, ErrorCode, SessionCloseReason
 from telcoflow_server.call.session import CLOSED_SESSIONS_KEPT, Client, Session, SessionBoard
 from tests.support.links import MemoryControlLink
 
@@ -159,7 +159,7 @@ def test_an_ended_session_is_closed_for_its_own_connector_only(board: SessionBoa
     own, foreign = Peer(board), Peer(board, "c2")
     ended = session()
     board.announce(ended)
-    board.close(ended, "caller_hung_up")
+    board.close(ended, SessionCloseReason.CALL_TERMINATED)
 
     assert own.open()["errorCode"] == ErrorCode.SESSION_CLOSED
     assert foreign.open()["errorCode"] == ErrorCode.SESSION_NOT_FOUND
@@ -170,7 +170,7 @@ def test_only_so_many_ended_sessions_are_remembered(board: SessionBoard) -> None
     for number in range(CLOSED_SESSIONS_KEPT + 1):
         ended = session(number)
         board.announce(ended)
-        board.close(ended, "caller_hung_up")
+        board.close(ended, SessionCloseReason.CALL_TERMINATED)
 
     assert peer.open("s0")["errorCode"] == ErrorCode.SESSION_NOT_FOUND
     assert peer.open("s1")["errorCode"] == ErrorCode.SESSION_CLOSED
@@ -182,11 +182,11 @@ def test_the_owner_is_told_of_the_end_others_are_not(board: SessionBoard) -> Non
     owner.open()
     other.link.take()
 
-    board.close(claimed, "caller_hung_up")
-    board.close(claimed, "again")
+    board.close(claimed, SessionCloseReason.CALL_TERMINATED)
+    board.close(claimed, SessionCloseReason.CALL_TERMINATED)
 
     assert owner.link.take() == [
-        {"type": "session.closed", "sessionId": "s1", "reason": "caller_hung_up"}
+        {"type": "session.closed", "sessionId": "s1", "reason": "CALL_TERMINATED"}
     ]
     assert other.link.take() == []
 
@@ -197,7 +197,7 @@ def test_everybody_is_told_of_the_end_of_an_unclaimed_session(board: SessionBoar
     for peer in peers:
         peer.link.take()
 
-    board.close(waiting, "no_agent")
+    board.close(waiting, SessionCloseReason.CALL_TERMINATED)
 
     assert [peer.types() for peer in peers] == [["session.closed"], ["session.closed"]]
 
@@ -232,7 +232,7 @@ def test_a_call_with_its_media_link_is_not_notified_again(board: SessionBoard) -
     refused = returned.open()
     assert refused["errorCode"] == ErrorCode.SESSION_BUSY
     assert refused["errorContent"]["boundSmWsId"] == ""
-    board.close(live, "caller_hung_up")
+    board.close(live, SessionCloseReason.CALL_TERMINATED)
     assert returned.link.take() == []
 
 
