@@ -1,0 +1,478 @@
+"""The tick: who hears what, exactly, whatever else is on the node."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from telcoflow_server.media.plane import BLOCK_ROWS, MediaPlane, Row
+from telcoflow_server.media.routing import Mode, Slot
+
+Frame = NDArray[np.int16]
+
+
+class Leg:
+    """Says prepared samples, frame by frame, and keeps what it hears."""
+
+    def __init__(self, said: Frame | None = None, rate_hz: int = 24_000) -> None:
+        self.rate_hz = rate_hz
+        self.frames = [] if said is None else list(said.reshape(-1, rate_hz // 50))
+        self.heard: list[Frame] = []
+        self.taken_ticks: list[int] = []
+        self.put_ticks: list[int] = []
+        self.on_take: Callable[[], None] = lambda: None
+        self.on_put: Callable[[], None] = lambda: None
+
+    def take(self, tick: int, out: Frame) -> bool:
+        self.taken_ticks.append(tick)
+        self.on_take()
+        if not self.frames:
+            out[:] = 99  # must not be heard: what follows is "silence"
+            return False
+        out[:] = self.frames.pop(0)
+        return True
+
+    def put(self, tick: int, frame: Frame) -> None:
+        self.put_ticks.append(tick)
+        self.on_put()
+        self.heard.append(frame.copy())
+
+    @property
+    def sound(self) -> Frame:
+        return np.concatenate(self.heard)
+
+
+class MemoryLane:
+    def __init__(self) -> None:
+        self.frames: list[Frame] = []
+
+    def write(self, frame: Frame) -> None:
+        self.frames.append(frame.copy())
+
+
+def noise(samples: int, seed: int) -> Frame:
+    return np.random.default_rng(seed).integers(-32768, 32768, samples).astype(np.int16)
+
+
+def join(row: Row, caller: Leg, agent: Leg) -> None:
+    row.attach(Slot.CALLER, caller, caller, caller.rate_hz)
+    row.attach(Slot.AGENT, agent, agent, agent.rate_hz)
+    row.set_mode(Mode.ANSWERED)
+
+
+def fail() -> None:
+    raise OSError("no such phone")
+
+
+def test_both_sides_hear_each_other_bit_exactly() -> None:
+    plane = MediaPlane()
+    caller, agent = Leg(noise(960, 1)), Leg(noise(960, 2))
+    said = noise(960, 1), noise(960, 2)
+    join(plane.open_row(), caller, agent)
+
+    plane.tick()
+    plane.tick()
+
+    assert (agent.sound == said[0]).all()
+    assert (caller.sound == said[1]).all()
+
+
+def test_nothing_is_heard_while_it_rings() -> None:
+    plane = MediaPlane()
+    row = plane.open_row()
+    caller, agent = Leg(noise(480, 1)), Leg(noise(480, 2))
+    join(row, caller, agent)
+    row.set_mode(Mode.RINGING)
+
+    plane.tick()
+
+    assert not caller.sound.any()
+    assert not agent.sound.any()
+
+
+def test_mode_takes_effect_on_the_next_tick() -> None:
+    plane = MediaPlane()
+    row = plane.open_row()
+    caller, agent = Leg(noise(960, 1)), Leg()
+    join(row, caller, agent)
+    row.set_mode(Mode.RINGING)
+    plane.tick()
+
+    row.set_mode(Mode.ANSWERED)
+    plane.tick()
+
+    assert not agent.heard[0].any()
+    assert (agent.heard[1] == noise(960, 1)[480:]).all()
+
+
+@pytest.mark.parametrize("rate_hz", [8_000, 16_000, 24_000])
+def test_silent_source_is_heard_as_zeros(rate_hz: int) -> None:
+    plane = MediaPlane()
+    caller, agent = Leg(rate_hz=rate_hz), Leg(rate_hz=rate_hz)
+    join(plane.open_row(), caller, agent)
+
+    plane.tick()
+
+    assert not agent.sound.any()
+
+
+def test_ticks_are_numbered_from_the_row_s_own_start() -> None:
+    plane = MediaPlane()
+    plane.tick()
+    plane.tick()
+    row = plane.open_row()
+    caller = Leg()
+    row.attach(Slot.CALLER, caller, caller, 24_000)
+    assert row.tick == 0
+
+    plane.tick()
+    plane.tick()
+
+    assert row.tick == 2
+    assert caller.taken_ticks == caller.put_ticks == [0, 1]
+
+
+@pytest.mark.parametrize("rate_hz", [8_000, 16_000])
+def test_narrow_leg_gives_and_gets_one_frame_of_its_rate_per_tick(rate_hz: int) -> None:
+    plane = MediaPlane()
+    at = np.arange(rate_hz // 5)
+    said = np.rint(9_000 * np.sin(2 * np.pi * 500 / rate_hz * at)).astype(np.int16)
+    caller, agent = Leg(said, rate_hz), Leg(rate_hz=rate_hz)
+    join(plane.open_row(), caller, agent)
+
+    for _ in range(10):
+        plane.tick()
+
+    assert [frame.size for frame in agent.heard] == [rate_hz // 50] * 10
+    level = np.sqrt(np.mean(agent.sound[rate_hz // 25 :].astype(np.float64) ** 2))
+    assert level == pytest.approx(9_000 / np.sqrt(2), rel=0.01)
+
+
+def test_frame_given_to_a_sink_cannot_be_written() -> None:
+    plane = MediaPlane()
+    caller, agent = Leg(), Leg(rate_hz=8_000)
+    flags: list[bool] = []
+
+    class Sink:
+        def put(self, tick: int, frame: Frame) -> None:
+            flags.append(frame.flags.writeable)
+
+    row = plane.open_row()
+    row.attach(Slot.CALLER, caller, Sink(), 24_000)
+    row.attach(Slot.AGENT, agent, Sink(), 8_000)
+    plane.tick()
+
+    assert flags == [False, False]
+
+
+def watched_call(plane: MediaPlane, rate_hz: int) -> tuple[Leg, Leg]:
+    caller = Leg(noise(rate_hz // 50 * 12, 10), rate_hz)
+    agent = Leg(noise(rate_hz // 50 * 12, 11), rate_hz)
+    join(plane.open_row(), caller, agent)
+    return caller, agent
+
+
+@pytest.mark.parametrize("rate_hz", [8_000, 16_000, 24_000])
+def test_bytes_do_not_depend_on_who_else_is_calling(rate_hz: int) -> None:
+    alone = MediaPlane()
+    caller_alone, agent_alone = watched_call(alone, rate_hz)
+    for _ in range(12):
+        alone.tick()
+
+    shared = MediaPlane()
+    random = np.random.default_rng(4)
+    others: list[Row] = []
+
+    def come() -> None:
+        row = shared.open_row()
+        rates = random.choice([8_000, 16_000, 24_000], 2)
+        legs = [Leg(noise(int(rate) // 50 * 20, 5), int(rate)) for rate in rates]
+        join(row, *legs)
+        others.append(row)
+
+    for _ in range(BLOCK_ROWS + 5):
+        come()
+    others.pop(3).close()
+    caller, agent = watched_call(shared, rate_hz)
+    for _ in range(12):
+        come()
+        others.pop(int(random.integers(len(others)))).close()
+        others.pop(0).close()
+        shared.tick()
+
+    assert caller.sound.tobytes() == caller_alone.sound.tobytes()
+    assert agent.sound.tobytes() == agent_alone.sound.tobytes()
+
+
+def test_recording_has_one_stereo_frame_per_tick_from_the_row_s_first() -> None:
+    plane = MediaPlane()
+    plane.tick()
+    row = plane.open_row()
+    lane = MemoryLane()
+    row.record(lane)
+    plane.tick()
+    caller, agent = Leg(noise(480, 1)), Leg(noise(480, 2))
+    join(row, caller, agent)
+    plane.tick()
+
+    assert [frame.shape for frame in lane.frames] == [(480, 2)] * 2
+    assert not lane.frames[0].any()
+    assert (lane.frames[1][:, 0] == noise(480, 1)).all()
+    assert (lane.frames[1][:, 1] == noise(480, 2)).all()
+
+
+def test_recording_can_be_stopped() -> None:
+    plane = MediaPlane()
+    row = plane.open_row()
+    lane = MemoryLane()
+    row.record(lane)
+    plane.tick()
+
+    row.record(None)
+    plane.tick()
+
+    assert len(lane.frames) == 1
+
+
+@pytest.mark.parametrize("rate_hz", [8_000, 24_000])
+def test_detached_leg_is_silent_and_its_slot_free(rate_hz: int) -> None:
+    plane = MediaPlane()
+    row = plane.open_row()
+    caller, agent = Leg(noise(rate_hz // 10, 1), rate_hz), Leg()
+    join(row, caller, agent)
+    plane.tick()
+
+    row.detach(Slot.CALLER)
+    row.detach(Slot.CALLER)
+    plane.tick()
+    plane.tick()
+
+    assert caller.taken_ticks == [0]
+    assert not agent.heard[1].any()
+    row.attach(Slot.CALLER, caller, caller, rate_hz)
+
+
+def test_closed_row_leaves_nothing_to_the_next_call_in_its_place() -> None:
+    plane = MediaPlane()
+    first = plane.open_row()
+    join(first, Leg(noise(4_800, 1)), Leg(noise(4_800, 2)))
+    plane.tick()
+
+    first.close()
+    first.close()
+    second = plane.open_row()
+    caller, agent = Leg(), Leg()
+    second.attach(Slot.CALLER, caller, caller, 24_000)
+    second.attach(Slot.AGENT, agent, agent, 24_000)
+    plane.tick()
+
+    assert plane.rows == 1
+    assert not caller.sound.any()
+    assert not agent.sound.any()
+
+
+def test_closed_row_refuses_everything_but_closing() -> None:
+    row = MediaPlane().open_row()
+    row.close()
+
+    for use in (
+        lambda: row.set_mode(Mode.ANSWERED),
+        lambda: row.record(None),
+        lambda: row.attach(Slot.AGENT, Leg(), Leg(), 24_000),
+    ):
+        with pytest.raises(ValueError, match="the row is closed"):
+            use()
+    row.detach(Slot.AGENT)
+
+
+def test_attach_refuses_a_taken_slot_and_an_unknown_rate() -> None:
+    row = MediaPlane().open_row()
+    row.attach(Slot.CALLER, Leg(), Leg(), 24_000)
+
+    with pytest.raises(ValueError, match="slot CALLER is taken"):
+        row.attach(Slot.CALLER, Leg(), Leg(), 24_000)
+    with pytest.raises(ValueError, match="not 44100"):
+        row.attach(Slot.AGENT, Leg(), Leg(), 44_100)
+
+
+def test_statistics_count_rows_legs_and_ticks() -> None:
+    plane = MediaPlane()
+    join(plane.open_row(), Leg(), Leg())
+    plane.open_row()
+    plane.tick()
+
+    statistics = plane.statistics()
+
+    assert (statistics.rows, statistics.legs, statistics.ticks) == (2, 2, 1)
+    assert statistics.failed_legs == 0
+
+
+# --- legs that fail ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("where", ["on_take", "on_put"])
+def test_leg_that_raises_is_detached_and_reported_and_others_do_not_notice(where: str) -> None:
+    plane = MediaPlane()
+    failures: list[tuple[Slot, str]] = []
+    row = plane.open_row(lambda slot, error: failures.append((slot, str(error))))
+    broken, partner = Leg(), Leg()
+    join(row, broken, partner)
+    caller, agent = Leg(noise(960, 1)), Leg()
+    join(plane.open_row(), caller, agent)
+    setattr(broken, where, fail)
+
+    plane.tick()
+    plane.tick()
+
+    assert failures == [(Slot.CALLER, "no such phone")]
+    assert plane.statistics().failed_legs == 1
+    assert broken.taken_ticks == [0]
+    assert partner.put_ticks == [0, 1]
+    assert not partner.sound.any()
+    assert (agent.sound == noise(960, 1)).all()
+
+
+def test_leg_without_an_owner_to_tell_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    plane = MediaPlane()
+    broken = Leg()
+    broken.on_put = fail
+    plane.open_row().attach(Slot.CALLER, broken, broken, 24_000)
+
+    plane.tick()
+
+    assert [record.getMessage() for record in caplog.records] == ["the caller's leg failed"]
+
+
+def test_owner_that_raises_is_logged_and_the_next_owner_still_told(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    plane = MediaPlane()
+    told: list[Slot] = []
+
+    def careless(slot: Slot, error: Exception) -> None:
+        raise KeyError(slot)
+
+    for failed in (careless, lambda slot, error: told.append(slot)):
+        broken = Leg()
+        broken.on_take = fail
+        plane.open_row(failed).attach(Slot.AGENT, broken, broken, 24_000)
+
+    plane.tick()
+
+    assert told == [Slot.AGENT]
+    assert len(caplog.records) == 1
+
+
+def test_owner_may_close_the_row_and_open_another() -> None:
+    plane = MediaPlane()
+    rows: list[Row] = []
+
+    def replace(slot: Slot, error: Exception) -> None:
+        rows[0].close()
+        rows.append(plane.open_row())
+
+    broken = Leg()
+    broken.on_take = fail
+    rows.append(plane.open_row(replace))
+    rows[0].attach(Slot.AGENT, broken, broken, 24_000)
+    plane.tick()
+    plane.tick()
+
+    assert [row.tick for row in rows[1:]] == [1]
+    assert plane.rows == 1
+
+
+# --- changes in the middle of a tick -------------------------------------------------------------
+
+
+@pytest.mark.parametrize("where", ["on_take", "on_put"])
+@pytest.mark.parametrize("rate_hz", [8_000, 24_000])
+def test_leg_that_detaches_itself_and_raises_is_told_once(where: str, rate_hz: int) -> None:
+    plane = MediaPlane()
+    failures: list[Slot] = []
+    row = plane.open_row(lambda slot, error: failures.append(slot))
+    leaver, partner = Leg(noise(rate_hz // 25, 1), rate_hz), Leg()
+    join(row, leaver, partner)
+
+    def leave() -> None:
+        row.detach(Slot.CALLER)
+        fail()
+
+    setattr(leaver, where, leave)
+    plane.tick()
+    plane.tick()
+
+    assert failures == [Slot.CALLER]
+    assert len(leaver.taken_ticks) == 1
+    assert not partner.heard[1].any()
+
+
+def test_leg_that_leaves_while_it_speaks_is_not_heard() -> None:
+    plane = MediaPlane()
+    row = plane.open_row()
+    leaver, partner = Leg(noise(960, 1)), Leg()
+    join(row, leaver, partner)
+    leaver.on_take = lambda: row.detach(Slot.CALLER)
+
+    plane.tick()
+
+    assert not partner.sound.any()
+
+
+def test_leg_may_detach_another_before_its_turn() -> None:
+    plane = MediaPlane()
+    row = plane.open_row()
+    caller, agent = Leg(), Leg()
+    join(row, caller, agent)
+    caller.on_take = lambda: row.detach(Slot.AGENT)
+
+    plane.tick()
+
+    assert agent.taken_ticks == []
+    assert agent.put_ticks == []
+
+
+@pytest.mark.parametrize("where", ["on_take", "on_put"])
+def test_call_replaced_in_the_middle_of_a_tick_begins_with_the_next(where: str) -> None:
+    plane = MediaPlane()
+    row = plane.open_row()
+    lane = MemoryLane()
+    caller, late = Leg(noise(960, 1)), Leg(noise(480, 2), 24_000)
+    row.attach(Slot.CALLER, caller, caller, 24_000)
+    opened: list[Row] = []
+
+    def replace() -> None:
+        row.close()
+        fresh = plane.open_row()
+        fresh.attach(Slot.CALLER, late, late, 24_000)
+        fresh.set_mode(Mode.ANSWERED)
+        fresh.record(lane)
+        opened.append(fresh)
+        assert fresh.tick == 0
+
+    setattr(caller, where, replace)
+    plane.tick()
+    assert opened[0].tick == 0
+    assert lane.frames == []
+
+    plane.tick()
+
+    assert late.taken_ticks == late.put_ticks == [0]
+    assert opened[0].tick == 1
+    assert (lane.frames[0][:, 0] == noise(480, 2)).all()
+
+
+def test_more_rows_than_a_block_holds_may_come_in_the_middle_of_a_tick() -> None:
+    plane = MediaPlane()
+    row = plane.open_row()
+    caller, agent = Leg(noise(960, 1)), Leg()
+    join(row, caller, agent)
+    caller.on_take = lambda: [plane.open_row() for _ in range(BLOCK_ROWS)] and None
+
+    plane.tick()
+    plane.tick()
+
+    assert (agent.sound == noise(960, 1)).all()
