@@ -21,7 +21,7 @@ from telcoflow_sdk.exceptions import (
     WSSMediaError,
 )
 from telcoflow_sdk.protocol.backoff import ReconnectPolicy
-from telcoflow_sdk.protocol.media import CallState
+from telcoflow_sdk.protocol.states import CallState
 from telcoflow_sdk.version import __version__
 
 __all__ = [

@@ -28,13 +28,13 @@ from telcoflow_sdk.exceptions import (
 from telcoflow_sdk.protocol.commands import CommandName
 from telcoflow_sdk.protocol.media import (
     Answered,
-    CallState,
     EndCause,
     Ended,
     ErrorReported,
     MediaOutput,
 )
 from telcoflow_sdk.protocol.messages import CallIn
+from telcoflow_sdk.protocol.states import CallState
 
 DRAIN_TIMEOUT_S = 10.0
 

@@ -31,8 +31,9 @@ from telcoflow_sdk.exceptions import (
 )
 from telcoflow_sdk.protocol.backoff import Backoff
 from telcoflow_sdk.protocol.control import CallOffered, ControlEngine, SessionEnded
-from telcoflow_sdk.protocol.media import CallState, EndCause
+from telcoflow_sdk.protocol.media import EndCause
 from telcoflow_sdk.protocol.messages import CallIn
+from telcoflow_sdk.protocol.states import CallState
 from telcoflow_sdk.version import __version__
 
 SESSION_GRACE_S = 2.0

@@ -16,7 +16,8 @@ from telcoflow_sdk.exceptions import (
     WSSCallCommandTimeoutError,
 )
 from telcoflow_sdk.protocol.commands import CommandName
-from telcoflow_sdk.protocol.media import CallState, EndCause
+from telcoflow_sdk.protocol.media import EndCause
+from telcoflow_sdk.protocol.states import CallState
 
 
 class HangUp:

@@ -20,7 +20,6 @@ from telcoflow_sdk.audio.outbox import Outbox
 from telcoflow_sdk.exceptions import BufferClosedError, WSSMediaError
 from telcoflow_sdk.protocol.commands import CommandName
 from telcoflow_sdk.protocol.media import (
-    CallState,
     CommandSettled,
     EndCause,
     Ended,
@@ -28,6 +27,7 @@ from telcoflow_sdk.protocol.media import (
     MediaOutput,
 )
 from telcoflow_sdk.protocol.messages import InterruptResult
+from telcoflow_sdk.protocol.states import CallState
 
 _READ_BUFFER_BYTES = 4 * 1024
 """A few frames; it grows for larger messages. Every call has one."""

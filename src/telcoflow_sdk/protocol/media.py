@@ -37,23 +37,11 @@ from telcoflow_sdk.protocol.messages import (
     CommandResponseData,
     InterruptResult,
 )
+from telcoflow_sdk.protocol.states import TRANSITIONS, CallState
 
 _MIXED_CHANNEL = 0
 
 _logger = logging.getLogger("telcoflow_sdk.media_connection")
-
-
-class CallState(StrEnum):
-    """Where a call stands."""
-
-    PENDING = "PENDING"
-    """It rings; nobody has answered."""
-    ANSWERED = "ANSWERED"
-    """Caller and agent talk."""
-    CONNECTED = "CONNECTED"
-    """Caller, callee and agent are in a conference."""
-    DISCONNECTED = "DISCONNECTED"
-    """It is over; nothing leads out of here."""
 
 
 class EndCause(StrEnum):
@@ -102,16 +90,6 @@ class CommandSettled:
 
 
 MediaOutput = Answered | Ended | ErrorReported | CommandSettled
-
-# What each command leads to when it succeeds. An absent entry is the error INVALID_STATE.
-_TRANSITIONS: dict[tuple[CallState, CommandName], CallState] = {
-    (CallState.PENDING, CommandName.ANSWER): CallState.ANSWERED,
-    (CallState.PENDING, CommandName.CLOSE): CallState.DISCONNECTED,
-    (CallState.PENDING, CommandName.DISCONNECT): CallState.DISCONNECTED,
-    (CallState.ANSWERED, CommandName.CLOSE): CallState.DISCONNECTED,
-    (CallState.ANSWERED, CommandName.DISCONNECT): CallState.DISCONNECTED,
-    (CallState.ANSWERED, CommandName.INTERRUPT): CallState.ANSWERED,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +194,7 @@ class MediaEngine:
         """
         if self._state is CallState.DISCONNECTED:
             raise WSSCallClosedError
-        if (self._state, name) not in _TRANSITIONS:
+        if (self._state, name) not in TRANSITIONS:
             raise WSSCallCommandError(
                 name,
                 ErrorCode.INVALID_STATE,
@@ -274,7 +252,7 @@ class MediaEngine:
             result = _interrupt_result(response.result)
         self._events.append(CommandSettled(response.command_id, result, None))
         # The server acted on its own state, which ours may have left meanwhile.
-        target = _TRANSITIONS.get((self._state, pending.name))
+        target = TRANSITIONS.get((self._state, pending.name))
         if target is CallState.DISCONNECTED:
             self._end(EndCause.HUNG_UP)
         elif target is CallState.ANSWERED and self._state is CallState.PENDING:

@@ -1,0 +1,36 @@
+"""The states of a call and which command leads where, as one table.
+
+Not here: what a command does besides (`media.py`, and the server's `call`).
+Implements "Call states" of docs/explanation/calls.md.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from telcoflow_sdk.protocol.commands import CommandName
+
+
+class CallState(StrEnum):
+    """Where a call is in its life."""
+
+    PENDING = "PENDING"
+    """It rings; nobody has answered."""
+    ANSWERED = "ANSWERED"
+    """Caller and agent talk."""
+    CONNECTED = "CONNECTED"
+    """Caller, callee and agent are in a conference."""
+    DISCONNECTED = "DISCONNECTED"
+    """It is over; nothing leads out of here."""
+
+
+TRANSITIONS: dict[tuple[CallState, CommandName], CallState] = {
+    (CallState.PENDING, CommandName.ANSWER): CallState.ANSWERED,
+    (CallState.PENDING, CommandName.CLOSE): CallState.DISCONNECTED,
+    (CallState.PENDING, CommandName.DISCONNECT): CallState.DISCONNECTED,
+    (CallState.PENDING, CommandName.INTERRUPT): CallState.PENDING,
+    (CallState.ANSWERED, CommandName.CLOSE): CallState.DISCONNECTED,
+    (CallState.ANSWERED, CommandName.DISCONNECT): CallState.DISCONNECTED,
+    (CallState.ANSWERED, CommandName.INTERRUPT): CallState.ANSWERED,
+}
+"""What each command leads to when it succeeds; an absent entry is the error `INVALID_STATE`."""
