@@ -4,6 +4,7 @@ import io
 import logging
 import struct
 import wave
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -328,14 +329,12 @@ def test_never_more_is_sent_than_granted_and_nothing_is_lost_or_reordered(
     cuts=st.lists(st.integers(min_value=0, max_value=4_000), max_size=20),
     request_bytes=st.integers(min_value=1, max_value=2_000),
 )
-def test_any_chunking_gives_the_same_audio(
-    pcm: bytes, cuts: list[int], request_bytes: int
-) -> None:
+def test_any_chunking_gives_the_same_audio(pcm: bytes, cuts: list[int], request_bytes: int) -> None:
     pcm = pcm.replace(b"RIFF", b"riff")
     box = outbox()
     sent = bytearray()
     edges = [0, *sorted(cuts), len(pcm)]
-    for start, end in zip(edges, edges[1:], strict=False):
+    for start, end in pairwise(edges):
         box.write(pcm[start:end])
         box.grant(request_bytes)
         sent += b"".join(messages(box))
