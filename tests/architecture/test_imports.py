@@ -168,5 +168,5 @@ def test_only_settings_and_the_client_configuration_read_the_environment() -> No
         "telcoflow_sdk/config.py",
         "telcoflow_server/settings.py",
         # Numerical libraries read their thread count when they are imported: it is set here.
-        "telcoflow_server/app.py",
+        "telcoflow_server/__init__.py",
     }

@@ -1,7 +1,7 @@
 """The agent's leg: its playout towards the call, the call's sound towards its media link.
 
 Not here: credit and playout (`media/playout.py`), the socket (`api/media.py`), commands (`call/`).
-Implements docs/reference/wire.md §1, audio on the media link.
+Implements docs/reference/wire.md §2 (audio) and §3.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _CHANNEL = 0
 _MIN_MESSAGE_BYTES = 2  # the channel, and at least half a sample
 _MIN_PIECE_BYTES = 2
 """`prefer_audio_frame_bytes` is a minimum: with the default the published client keeps back the
-last 959 bytes of every utterance (wire.md §1)."""
+last 959 bytes of every utterance (wire.md §3)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """A phone without a person: plays sounds by a script, records what it hears, hangs up.
 
 Not here: reading WAV files (`media/sound.py`), the REST endpoint that places such calls (`api/`).
-Implements docs/reference/sandbox.md, simulated phones.
+Implements "Simulated phones" of docs/reference/rest.md.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Pulling audio from one agent: credit out, bytes in, one frame a tick to the call.
 
 Not here: the messages and the link (`legs/agent.py`), resampling (`resample.py`).
-Implements docs/reference/wire.md §1, flow control, and docs/explanation/flow-control.md.
+Implements docs/reference/wire.md §3 and docs/explanation/flow-control.md.
 
 Time is the tick passed to `take`; what arrives between two takes belongs to the later one.
 """
@@ -141,8 +141,6 @@ class Playout:
         self._gap_count = 0
         self._gap_ms = 0
 
-    # --- from the agent -------------------------------------------------------------------------
-
     def receive(self, payload: bytes | memoryview) -> ErrorCode | None:
         """Queue audio. Any length is normal: part frames, odd bytes, several frames, none asked.
 
@@ -152,7 +150,7 @@ class Playout:
                 was discarded, and counted.
         """
         # An interrupt does not reset this: the client goes on to serve what it was asked for
-        # before it (wire.md §1), so forgetting it would leak one lead per interrupt.
+        # before it (wire.md §3), so forgetting it would leak one lead per interrupt.
         self._outstanding_bytes -= len(payload)
         self._received_bytes += len(payload)
         if self._is_draining:
@@ -183,13 +181,11 @@ class Playout:
         self._cleared_bytes += dropped
         return dropped
 
-    # --- to the agent ---------------------------------------------------------------------------
-
     def next_request(self) -> int:
         """Return how many bytes to request now: one frame, or 0 when nothing is due.
 
         What is returned counts as requested. Ask again until 0: one request per frame, because
-        the published client answers each request with one message, however long (wire.md §1).
+        the published client answers each request with one message, however long (wire.md §3).
         """
         # Audio nobody asked for is a debt that shows in the statistics; the next request writes
         # it off. Were it repaid by requests, each would invite more into a queue already full.
@@ -200,8 +196,6 @@ class Playout:
         self._outstanding_bytes = awaited + self._frame_bytes
         self._requested_bytes += self._frame_bytes
         return self._frame_bytes
-
-    # --- to the call ----------------------------------------------------------------------------
 
     def take(self, tick: int, out: NDArray[np.int16]) -> bool:
         """Play one frame.
@@ -273,8 +267,6 @@ class Playout:
             gap_count=self._gap_count,
             gap_ms=self._gap_ms,
         )
-
-    # --- the utterance --------------------------------------------------------------------------
 
     def _note_arrival(self, tick: int) -> None:
         """Begin an utterance, or go on with one that had run dry."""

@@ -1,7 +1,7 @@
 """Sound files for simulated phones: any 16-bit WAV to mono at the mix rate.
 
 Not here: the WAV header (`telcoflow_sdk.audio.wav`), streams (`resample.py`), playing (`legs/`).
-Implements docs/reference/sandbox.md, sounds. Offline: looks ahead, so it adds no delay.
+Implements "Placing a call" of docs/reference/rest.md. Offline: looks ahead, so it adds no delay.
 """
 
 from __future__ import annotations

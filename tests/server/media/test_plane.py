@@ -2,69 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from telcoflow_server.media.plane import BLOCK_ROWS, MediaPlane, Row
 from telcoflow_server.media.routing import Mode, Slot
-
-Frame = NDArray[np.int16]
-
-
-class Leg:
-    """Says prepared samples, frame by frame, and keeps what it hears."""
-
-    def __init__(self, said: Frame | None = None, rate_hz: int = 24_000) -> None:
-        self.rate_hz = rate_hz
-        self.frames = [] if said is None else list(said.reshape(-1, rate_hz // 50))
-        self.heard: list[Frame] = []
-        self.taken_ticks: list[int] = []
-        self.put_ticks: list[int] = []
-        self.on_take: Callable[[], None] = lambda: None
-        self.on_put: Callable[[], None] = lambda: None
-
-    def take(self, tick: int, out: Frame) -> bool:
-        self.taken_ticks.append(tick)
-        self.on_take()
-        if not self.frames:
-            out[:] = 99  # must not be heard: what follows is "silence"
-            return False
-        out[:] = self.frames.pop(0)
-        return True
-
-    def put(self, tick: int, frame: Frame) -> None:
-        self.put_ticks.append(tick)
-        self.on_put()
-        self.heard.append(frame.copy())
-
-    @property
-    def sound(self) -> Frame:
-        return np.concatenate(self.heard)
-
-
-class MemoryLane:
-    def __init__(self) -> None:
-        self.frames: list[Frame] = []
-
-    def write(self, frame: Frame) -> None:
-        self.frames.append(frame.copy())
-
-
-def noise(samples: int, seed: int) -> Frame:
-    return np.random.default_rng(seed).integers(-32768, 32768, samples).astype(np.int16)
-
-
-def join(row: Row, caller: Leg, agent: Leg) -> None:
-    row.attach(Slot.CALLER, caller, caller, caller.rate_hz)
-    row.attach(Slot.AGENT, agent, agent, agent.rate_hz)
-    row.set_mode(Mode.ANSWERED)
-
-
-def fail() -> None:
-    raise OSError("no such phone")
+from tests.support.media import Frame, Leg, MemoryLane, join, noise
 
 
 def test_both_sides_hear_each_other_bit_exactly() -> None:
@@ -278,13 +221,12 @@ def test_closed_row_refuses_everything_but_closing() -> None:
     row = MediaPlane().open_row()
     row.close()
 
-    for use in (
-        lambda: row.set_mode(Mode.ANSWERED),
-        lambda: row.record(None),
-        lambda: row.attach(Slot.AGENT, Leg(), Leg(), 24_000),
-    ):
-        with pytest.raises(ValueError, match="the row is closed"):
-            use()
+    with pytest.raises(ValueError, match="the row is closed"):
+        row.set_mode(Mode.ANSWERED)
+    with pytest.raises(ValueError, match="the row is closed"):
+        row.record(None)
+    with pytest.raises(ValueError, match="the row is closed"):
+        row.attach(Slot.AGENT, Leg(), Leg(), 24_000)
     row.detach(Slot.AGENT)
 
 
@@ -310,169 +252,16 @@ def test_statistics_count_rows_legs_and_ticks() -> None:
     assert statistics.failed_legs == 0
 
 
-# --- legs that fail ------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("where", ["on_take", "on_put"])
-def test_leg_that_raises_is_detached_and_reported_and_others_do_not_notice(where: str) -> None:
+def test_call_goes_on_when_the_block_of_rows_after_its_own_has_emptied() -> None:
     plane = MediaPlane()
-    failures: list[tuple[Slot, str]] = []
-    row = plane.open_row(lambda slot, error: failures.append((slot, str(error))))
-    broken, partner = Leg(), Leg()
-    join(row, broken, partner)
     caller, agent = Leg(noise(960, 1)), Leg()
     join(plane.open_row(), caller, agent)
-    setattr(broken, where, fail)
-
-    plane.tick()
+    others = [plane.open_row() for _ in range(BLOCK_ROWS)]
     plane.tick()
 
-    assert failures == [(Slot.CALLER, "no such phone")]
-    assert plane.statistics().failed_legs == 1
-    assert broken.taken_ticks == [0]
-    assert partner.put_ticks == [0, 1]
-    assert not partner.sound.any()
-    assert (agent.sound == noise(960, 1)).all()
-
-
-def test_leg_without_an_owner_to_tell_is_logged(caplog: pytest.LogCaptureFixture) -> None:
-    plane = MediaPlane()
-    broken = Leg()
-    broken.on_put = fail
-    plane.open_row().attach(Slot.CALLER, broken, broken, 24_000)
-
+    for other in others:
+        other.close()
     plane.tick()
 
-    assert [record.getMessage() for record in caplog.records] == ["the caller's leg failed"]
-
-
-def test_owner_that_raises_is_logged_and_the_next_owner_still_told(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    plane = MediaPlane()
-    told: list[Slot] = []
-
-    def careless(slot: Slot, error: Exception) -> None:
-        raise KeyError(slot)
-
-    for failed in (careless, lambda slot, error: told.append(slot)):
-        broken = Leg()
-        broken.on_take = fail
-        plane.open_row(failed).attach(Slot.AGENT, broken, broken, 24_000)
-
-    plane.tick()
-
-    assert told == [Slot.AGENT]
-    assert len(caplog.records) == 1
-
-
-def test_owner_may_close_the_row_and_open_another() -> None:
-    plane = MediaPlane()
-    rows: list[Row] = []
-
-    def replace(slot: Slot, error: Exception) -> None:
-        rows[0].close()
-        rows.append(plane.open_row())
-
-    broken = Leg()
-    broken.on_take = fail
-    rows.append(plane.open_row(replace))
-    rows[0].attach(Slot.AGENT, broken, broken, 24_000)
-    plane.tick()
-    plane.tick()
-
-    assert [row.tick for row in rows[1:]] == [1]
     assert plane.rows == 1
-
-
-# --- changes in the middle of a tick -------------------------------------------------------------
-
-
-@pytest.mark.parametrize("where", ["on_take", "on_put"])
-@pytest.mark.parametrize("rate_hz", [8_000, 24_000])
-def test_leg_that_detaches_itself_and_raises_is_told_once(where: str, rate_hz: int) -> None:
-    plane = MediaPlane()
-    failures: list[Slot] = []
-    row = plane.open_row(lambda slot, error: failures.append(slot))
-    leaver, partner = Leg(noise(rate_hz // 25, 1), rate_hz), Leg()
-    join(row, leaver, partner)
-
-    def leave() -> None:
-        row.detach(Slot.CALLER)
-        fail()
-
-    setattr(leaver, where, leave)
-    plane.tick()
-    plane.tick()
-
-    assert failures == [Slot.CALLER]
-    assert len(leaver.taken_ticks) == 1
-    assert not partner.heard[1].any()
-
-
-def test_leg_that_leaves_while_it_speaks_is_not_heard() -> None:
-    plane = MediaPlane()
-    row = plane.open_row()
-    leaver, partner = Leg(noise(960, 1)), Leg()
-    join(row, leaver, partner)
-    leaver.on_take = lambda: row.detach(Slot.CALLER)
-
-    plane.tick()
-
-    assert not partner.sound.any()
-
-
-def test_leg_may_detach_another_before_its_turn() -> None:
-    plane = MediaPlane()
-    row = plane.open_row()
-    caller, agent = Leg(), Leg()
-    join(row, caller, agent)
-    caller.on_take = lambda: row.detach(Slot.AGENT)
-
-    plane.tick()
-
-    assert agent.taken_ticks == []
-    assert agent.put_ticks == []
-
-
-@pytest.mark.parametrize("where", ["on_take", "on_put"])
-def test_call_replaced_in_the_middle_of_a_tick_begins_with_the_next(where: str) -> None:
-    plane = MediaPlane()
-    row = plane.open_row()
-    lane = MemoryLane()
-    caller, late = Leg(noise(960, 1)), Leg(noise(480, 2), 24_000)
-    row.attach(Slot.CALLER, caller, caller, 24_000)
-    opened: list[Row] = []
-
-    def replace() -> None:
-        row.close()
-        fresh = plane.open_row()
-        fresh.attach(Slot.CALLER, late, late, 24_000)
-        fresh.set_mode(Mode.ANSWERED)
-        fresh.record(lane)
-        opened.append(fresh)
-        assert fresh.tick == 0
-
-    setattr(caller, where, replace)
-    plane.tick()
-    assert opened[0].tick == 0
-    assert lane.frames == []
-
-    plane.tick()
-
-    assert late.taken_ticks == late.put_ticks == [0]
-    assert opened[0].tick == 1
-    assert (lane.frames[0][:, 0] == noise(480, 2)).all()
-
-
-def test_more_rows_than_a_block_holds_may_come_in_the_middle_of_a_tick() -> None:
-    plane = MediaPlane()
-    row = plane.open_row()
-    caller, agent = Leg(noise(960, 1)), Leg()
-    join(row, caller, agent)
-    caller.on_take = lambda: [plane.open_row() for _ in range(BLOCK_ROWS)] and None
-
-    plane.tick()
-    plane.tick()
-
     assert (agent.sound == noise(960, 1)).all()

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
-from telcoflow_sdk.audio.format import AudioFormat
-from telcoflow_sdk.protocol.codes import ErrorCode
 from telcoflow_server.media.playout import (
     MAX_GAPS_LISTED,
     MAX_LEAD_MS,
@@ -18,52 +15,13 @@ from telcoflow_server.media.playout import (
     STEADY_TICKS,
     UTTERANCE_PAUSE_TICKS,
     Gap,
-    Playout,
 )
-
-FRAME = 160  # samples, at 8 kHz
-FRAME_BYTES = 2 * FRAME
-
-
-def speech(samples: int, first: int = 1) -> bytes:
-    """Return samples that name their own position, so that every one can be told apart."""
-    return np.arange(first, first + samples, dtype="<i2").tobytes()
-
-
-class Line:
-    """A playout with its clock; keeps what each tick played, `None` for silence."""
-
-    def __init__(self) -> None:
-        self.playout = Playout(AudioFormat(8_000))
-        self.tick = 0
-        self.ticks: list[NDArray[np.int16] | None] = []
-
-    def run(self, ticks: int = 1) -> None:
-        for _ in range(ticks):
-            out = np.full(FRAME, -1, dtype=np.int16)
-            self.ticks.append(out if self.playout.take(self.tick, out) else None)
-            self.tick += 1
-
-    @property
-    def sounding(self) -> str:
-        """One letter per tick: `#` sound, `.` silence."""
-        return "".join("." if frame is None else "#" for frame in self.ticks)
-
-    @property
-    def heard(self) -> NDArray[np.int16]:
-        """All samples of the sounding ticks, padding included."""
-        return np.concatenate([frame for frame in self.ticks if frame is not None])
-
-    def request_all(self) -> list[int]:
-        return list(iter(self.playout.next_request, 0))
+from tests.support.media import FRAME, FRAME_BYTES, Line, speech
 
 
 @pytest.fixture
 def line() -> Line:
     return Line()
-
-
-# --- credit --------------------------------------------------------------------------------------
 
 
 def test_requests_are_one_frame_each_until_the_lead_is_asked_for(line: Line) -> None:
@@ -130,9 +88,6 @@ def test_falling_lead_takes_effect_as_credit_is_used(line: Line) -> None:
     assert line.playout.queued_ms == 40
 
 
-# --- start of playout ----------------------------------------------------------------------------
-
-
 def test_burst_is_played_on_the_tick_after_it(line: Line) -> None:
     line.playout.receive(speech(2 * FRAME))
 
@@ -178,9 +133,6 @@ def test_very_short_utterance_is_played_though_it_never_fills_a_frame(line: Line
 
     assert line.sounding == "..#."
     assert line.heard.tolist() == [*range(1, 11), *([0] * (FRAME - 10))]
-
-
-# --- the end of an utterance -----------------------------------------------------------------------
 
 
 def test_tail_follows_without_a_gap_when_the_lead_was_full(line: Line) -> None:
@@ -243,9 +195,6 @@ def test_audio_right_after_a_padded_tail_goes_on_without_waiting(line: Line) -> 
 
     assert line.sounding == "####"
     assert line.playout.statistics().gap_count == 0
-
-
-# --- gaps and adaptation ---------------------------------------------------------------------------
 
 
 def run_dry(line: Line, silent_ticks: int) -> None:
@@ -364,167 +313,3 @@ def test_list_of_gaps_is_bounded_and_all_are_counted(line: Line) -> None:
     assert len(statistics.gaps) == MAX_GAPS_LISTED
     assert statistics.gap_count > MAX_GAPS_LISTED
     assert statistics.gap_ms >= 20 * statistics.gap_count
-
-
-# --- clear, overrun, odd bytes -----------------------------------------------------------------------
-
-
-def test_clear_is_silent_on_the_very_next_tick_and_says_what_was_dropped(line: Line) -> None:
-    line.playout.receive(speech(3 * FRAME) + b"\x01")
-    line.run()
-
-    dropped = line.playout.clear()
-    line.run(5)
-
-    assert dropped == 2 * FRAME_BYTES + 1
-    assert line.sounding == "#....."
-    assert line.playout.heard_ms == 20
-    assert line.playout.statistics().cleared_bytes == dropped
-    assert line.playout.clear() == 0
-
-
-def test_heard_counts_the_utterance_in_progress_without_its_padding(line: Line) -> None:
-    line.playout.receive(speech(2 * FRAME + 80))
-    line.run(3)
-    assert line.playout.heard_ms == 50
-
-    line.run(UTTERANCE_PAUSE_TICKS + 1)
-    assert line.playout.heard_ms == 50
-    line.playout.receive(speech(2 * FRAME))
-    line.run()
-
-    assert line.playout.heard_ms == 20
-    assert line.playout.statistics().played_bytes == 3 * FRAME_BYTES + 160
-
-
-def test_stale_audio_after_a_clear_is_a_new_utterance(line: Line) -> None:
-    line.playout.receive(speech(3 * FRAME))
-    line.run()
-    line.playout.clear()
-
-    line.playout.receive(speech(FRAME, 1_000))
-    line.run(2)
-
-    assert line.sounding == "#.#"
-    assert line.heard[FRAME] == 1_000
-    assert line.playout.heard_ms == 20
-
-
-def test_odd_byte_waits_for_the_other_half_of_its_sample(line: Line) -> None:
-    audio = speech(2 * FRAME)
-    line.playout.receive(audio[:101])
-    line.playout.receive(audio[101:102])
-    line.playout.receive(audio[102:301])
-    line.playout.receive(audio[301:])
-
-    line.run(2)
-
-    assert (line.heard == np.arange(1, 2 * FRAME + 1)).all()
-
-
-def test_clear_drops_the_odd_byte_so_that_new_audio_is_aligned(line: Line) -> None:
-    line.playout.receive(b"\x7f")
-    assert line.playout.clear() == 1
-
-    line.playout.receive(speech(2 * FRAME))
-    line.run()
-
-    assert (line.heard == np.arange(1, FRAME + 1)).all()
-
-
-def test_lone_odd_byte_is_never_played(line: Line) -> None:
-    line.playout.receive(b"\x7f")
-
-    line.run(10)
-
-    assert line.sounding == ".........."
-
-
-def test_empty_payload_changes_nothing(line: Line) -> None:
-    assert line.playout.receive(b"") is None
-
-    line.run(5)
-
-    assert line.sounding == "....."
-
-
-def test_more_than_a_second_is_discarded_newest_first_and_reported(line: Line) -> None:
-    assert line.playout.receive(speech(7_990)) is None
-    assert line.playout.receive(speech(20, 7_991)) is ErrorCode.AUDIO_OVERRUN
-    assert line.playout.receive(speech(20, 9_000)) is ErrorCode.AUDIO_OVERRUN
-
-    line.run(51)
-
-    assert (line.heard == np.arange(1, 8_001)).all()
-    assert line.playout.statistics().discarded_bytes == 20 + 40
-
-
-def test_odd_payload_cut_by_an_overrun_leaves_the_stream_aligned(line: Line) -> None:
-    line.playout.receive(speech(8_000))
-    audio = speech(100, 20_000)
-    line.playout.receive(audio[:99])
-    line.run(2)
-
-    line.playout.receive(audio[99:])
-    line.run(52)
-
-    assert line.heard[8_000:8_051].tolist() == [*range(20_049, 20_100)]
-
-
-# --- draining ------------------------------------------------------------------------------------------
-
-
-def test_drain_plays_out_what_is_held_at_once_and_asks_for_no_more(line: Line) -> None:
-    line.request_all()
-    line.playout.receive(speech(FRAME + 10) + b"\x01")
-    assert not line.playout.is_drained
-
-    line.playout.drain()
-    assert not line.playout.is_drained
-    line.run(2)
-
-    assert line.sounding == "##"
-    assert line.heard[: FRAME + 10].tolist() == list(range(1, FRAME + 11))
-    assert line.playout.is_drained
-    assert line.request_all() == []
-    assert line.playout.statistics().discarded_bytes == 1
-
-
-def test_drain_plays_a_part_frame_that_was_waiting_for_its_rest(line: Line) -> None:
-    line.playout.receive(speech(2 * FRAME))
-    line.run()
-    line.playout.receive(speech(10))
-    line.run(2)
-    assert line.sounding == "##."
-
-    line.playout.drain()
-    line.run()
-
-    assert line.sounding == "##.#"
-    assert line.playout.is_drained
-
-
-def test_audio_that_comes_while_draining_is_discarded_and_counted(line: Line) -> None:
-    line.request_all()
-    line.playout.drain()
-
-    assert line.playout.receive(speech(FRAME)) is None
-    line.run(2)
-
-    assert line.sounding == ".."
-    assert line.playout.is_drained
-    assert line.playout.statistics().discarded_bytes == FRAME_BYTES
-    assert line.playout.statistics().outstanding_ms == 40
-
-
-def test_drain_ends_at_a_clear(line: Line) -> None:
-    line.playout.receive(speech(5 * FRAME))
-    line.playout.drain()
-
-    line.playout.clear()
-
-    assert line.playout.is_drained
-
-
-def test_nothing_is_drained_unless_asked(line: Line) -> None:
-    assert not line.playout.is_drained

@@ -16,11 +16,11 @@ FRAME = FORMAT.frame_samples
 FRAME_BYTES = FORMAT.frame_bytes
 
 
-def take(playout: Playout, tick: int) -> np.ndarray:
+def take(playout: Playout, tick: int) -> list[int]:
     """Return what the tick plays; nothing for silence. Padding is left out: it is zeros."""
     out = np.zeros(FRAME, dtype=np.int16)
     playout.take(tick, out)
-    return out[out != 0]
+    return [int(sample) for sample in out[out != 0]]
 
 
 @given(
@@ -30,25 +30,24 @@ def take(playout: Playout, tick: int) -> np.ndarray:
 def test_any_chunking_plays_the_same_samples(sizes: list[int], pauses: list[int]) -> None:
     playout = Playout(FORMAT)
     audio = np.arange(1, sum(sizes) // 2 + 2, dtype="<i2").tobytes()[: sum(sizes)]
-    played = []
+    played: list[int] = []
     tick = 0
 
     at = 0
     for size, pause in zip(sizes, pauses, strict=False):
         while playout.queued_ms > 900:  # stay clear of the overrun
-            played.append(take(playout, tick))
+            played += take(playout, tick)
             tick += 1
         playout.receive(audio[at : at + size])
         at += size
         for _ in range(pause):
-            played.append(take(playout, tick))
+            played += take(playout, tick)
             tick += 1
     for _ in range(60):
-        played.append(take(playout, tick))
+        played += take(playout, tick)
         tick += 1
 
-    heard = np.concatenate(played)
-    assert heard.tolist() == list(range(1, sum(sizes) // 2 + 1))
+    assert played == list(range(1, sum(sizes) // 2 + 1))
 
 
 class Op:
@@ -108,11 +107,11 @@ def test_grant_never_exceeds_the_lead_by_more_than_a_frame(script: list[tuple[in
         assert now.queued_ms <= 1_000
 
 
-@given(st.lists(st.integers(0, 2), min_size=10, max_size=200))
+@given(st.lists(st.integers(0, 2), min_size=10, max_size=80))
 def test_agent_that_keeps_up_with_the_lead_has_no_gap(delays: list[int]) -> None:
     playout = Playout(FORMAT)
     sent: deque[tuple[int, bytes]] = deque()  # tick from which it is there, payload
-    played = []
+    played: list[int] = []
     next_sample = 1
     arrives = 0
 
@@ -124,15 +123,14 @@ def test_agent_that_keeps_up_with_the_lead_has_no_gap(delays: list[int]) -> None
             next_sample += FRAME
         while sent and sent[0][0] <= tick:
             playout.receive(sent.popleft()[1])
-        played.append(take(playout, tick))
+        played += take(playout, tick)
 
-    heard = np.concatenate(played)
     assert playout.statistics().gap_count == 0
-    assert heard.tolist() == list(range(1, heard.size + 1))
-    assert heard.size >= (len(delays) - 5) * FRAME
+    assert played == list(range(1, len(played) + 1))
+    assert len(played) >= (len(delays) - 5) * FRAME
 
 
-@given(st.lists(st.integers(0, 1), min_size=10, max_size=200))
+@given(st.lists(st.integers(0, 1), min_size=10, max_size=80))
 def test_real_time_agent_with_a_frame_of_jitter_has_no_gap(delays: list[int]) -> None:
     playout = Playout(FORMAT)
     sent: deque[int] = deque()

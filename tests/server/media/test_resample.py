@@ -30,7 +30,9 @@ def stream(
     return np.concatenate(frames)
 
 
-def tone(rate_hz: int, hz: float, seconds: float = 0.2, amplitude: float = 16_000) -> np.ndarray:
+def tone(
+    rate_hz: int, hz: float, seconds: float = 0.2, amplitude: float = 16_000
+) -> NDArray[np.int16]:
     at = np.arange(round(rate_hz * seconds)) / rate_hz
     return np.asarray(np.rint(amplitude * np.sin(2 * np.pi * hz * at)), dtype=np.int16)
 
@@ -198,14 +200,20 @@ def test_seat_that_was_left_starts_from_silence() -> None:
     assert not block.output(again).any()
 
 
-def test_block_knows_whether_it_is_empty_or_full() -> None:
+def test_empty_block_has_room() -> None:
     block = ResampleBlock(8_000, 24_000)
+
     assert block.is_empty
     assert block.has_room
 
+
+def test_full_block_has_room_again_when_a_leg_leaves() -> None:
+    block = ResampleBlock(8_000, 24_000)
     seats = [block.take_seat() for _ in range(BLOCK_LEGS)]
-    assert not block.is_empty
-    assert not block.has_room
+    was_full = not block.has_room
 
     block.leave_seat(seats[3])
+
+    assert was_full
+    assert not block.is_empty
     assert block.take_seat() == seats[3]

@@ -43,4 +43,4 @@ def test_matrix_has_a_row_per_listener_and_cannot_be_changed(mode: Mode) -> None
 
 
 def test_every_slot_is_a_listener_of_the_same_number() -> None:
-    assert [Listener[slot.name] for slot in Slot] == list(Slot)
+    assert all(Listener[slot.name].value == slot.value for slot in Slot)

@@ -167,8 +167,8 @@ def test_damaged_file_is_played_or_refused_in_the_documented_way(
 
     try:
         sound = load_sound(bytes(data[: len(data) - cut]))
-    except SoundError as error:
-        assert str(error)
-    else:
-        assert sound.dtype == np.int16
-        assert sound.size > 0
+    except SoundError:
+        return
+
+    assert sound.dtype == np.int16
+    assert sound.size > 0
