@@ -1,0 +1,208 @@
+"""Numbers and codes of the documentation are those of the code."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from telcoflow_sdk.audio.format import SAMPLE_RATES_HZ, AudioFormat
+from telcoflow_sdk.protocol import codes
+from telcoflow_sdk.protocol.codes import NORMAL_END_REASONS, CloseCode, EndReason, ErrorCode
+from telcoflow_sdk.protocol.commands import CommandName
+from telcoflow_server.call.state import TRANSITIONS, CallState
+from telcoflow_server.media import playout, routing
+from telcoflow_server.media.routing import Listener, Mode, Slot
+from telcoflow_server.settings import CLIENT_VARIABLES, GROUPS, KEYS, load
+from tests.support.pages import EXPLANATION, REFERENCE, ROOT, quoted, table
+
+WIRE = REFERENCE / "wire.md"
+
+
+def first_quoted(rows: list[list[str]]) -> list[str]:
+    return [quoted(row[0])[0] for row in rows]
+
+
+# --- codes ---------------------------------------------------------------------------------------
+
+
+def test_error_codes_are_all_listed() -> None:
+    assert first_quoted(table(WIRE, "Error codes")) == list(ErrorCode)
+
+
+def test_close_codes_are_all_listed() -> None:
+    rows = table(WIRE, "WebSocket close codes")
+
+    assert {int(row[0]): quoted(row[1])[0] for row in rows} == {
+        code.value: code.name for code in CloseCode
+    }
+
+
+def test_end_reasons_are_all_listed() -> None:
+    rows = table(WIRE, "End reasons")
+
+    assert first_quoted(rows) == list(EndReason)
+    assert {quoted(row[0])[0] for row in rows if row[1] == "yes"} == NORMAL_END_REASONS
+
+
+def test_http_statuses_are_those_the_codes_name() -> None:
+    listed = {
+        (int(row[0]), code) for row in table(WIRE, "HTTP status codes") for code in quoted(row[1])
+    }
+    source = Path(codes.__file__).read_text(encoding="utf-8")
+    named = {
+        (int(status), code) for code, status in re.findall(r'= "([A-Z_]+)"  # HTTP (\d{3})', source)
+    }
+
+    assert named - listed == set()
+    assert {code for _, code in listed} <= set(ErrorCode)
+
+
+def test_every_end_of_a_call_is_explained() -> None:
+    explained = {
+        reason
+        for row in table(EXPLANATION / "calls.md", "Who ends a call")
+        for reason in quoted(row[2])
+    }
+
+    assert explained == set(EndReason)
+
+
+# --- limits --------------------------------------------------------------------------------------
+
+
+def constant(dotted: str) -> Any:
+    module, _, attribute = dotted.rpartition(".")
+    if module in GROUPS:
+        return getattr(GROUPS[module](), attribute)
+    return getattr(importlib.import_module(module), attribute)
+
+
+@pytest.mark.parametrize(
+    "row", table(WIRE, "Limits") + table(WIRE, "Limits", 1), ids=lambda row: row[0]
+)
+def test_limit_is_the_constant_it_names(row: list[str]) -> None:
+    value = re.match(r"[\d.]+", row[1])
+
+    assert value is not None
+    assert float(value[0]) == constant(quoted(row[3])[0])
+
+
+def test_close_codes_of_limits_exist() -> None:
+    named = {
+        int(code) for row in table(WIRE, "Limits") for code in re.findall(r"close (\d{4})", row[2])
+    }
+
+    assert named <= {code.value for code in CloseCode}
+
+
+def test_playout_numbers_are_those_of_the_engine() -> None:
+    rows = table(EXPLANATION / "flow-control.md", "Credit")
+    ticks_ms = 20
+
+    assert {row[0]: int(row[1]) for row in rows} == {
+        "lead at the start": playout.START_LEAD_MS,
+        "least lead": playout.MIN_LEAD_MS,
+        "most lead": playout.MAX_LEAD_MS,
+        "least prefill": playout.MIN_PREFILL_MS,
+        "most prefill": playout.MAX_PREFILL_MS,
+        "step": playout.STEP_MS,
+        "steady time": playout.STEADY_TICKS * ticks_ms,
+        "pause": playout.UTTERANCE_PAUSE_TICKS * ticks_ms,
+        "tail": playout.TAIL_TICKS * ticks_ms,
+        "queue": playout.MAX_QUEUED_MS,
+    }
+
+
+def test_sizes_of_frames_are_those_of_the_format() -> None:
+    rows = table(EXPLANATION / "audio-format.md", "Audio format")
+    listed = [[int(re.findall(r"\d+", cell)[0]) for cell in row] for row in rows]
+
+    assert listed == [
+        [rate, audio.frame_samples, audio.frame_bytes, audio.bytes_per_second]
+        for rate in sorted(SAMPLE_RATES_HZ, reverse=True)
+        for audio in [AudioFormat(rate)]
+    ]
+
+
+# --- states and mixes ----------------------------------------------------------------------------
+
+
+def test_call_states_are_the_table_of_the_server() -> None:
+    rows = table(EXPLANATION / "calls.md", "Call states", 1)
+    listed = {
+        (CallState(state), CommandName(command)): CallState(becomes)
+        for state, command, becomes in ([quoted(cell)[0] for cell in row] for row in rows)
+    }
+
+    assert listed == TRANSITIONS
+
+
+def test_commands_are_all_explained() -> None:
+    assert set(first_quoted(table(WIRE, "Commands"))) == set(CommandName)
+
+
+def test_gain_matrix_is_that_of_an_answered_call() -> None:
+    rows = table(EXPLANATION / "media-plane.md", "Gain matrices")
+    matrix = routing.gains(Mode.ANSWERED)
+
+    assert [[float(cell) for cell in row[1:]] for row in rows] == matrix.tolist()
+    assert matrix.shape == (len(Listener), len(Slot))
+
+
+# --- settings ------------------------------------------------------------------------------------
+
+
+def test_settings_are_all_listed_with_their_defaults() -> None:
+    listed = {
+        quoted(key)[0]: None
+        if default == "none"
+        else tomllib.loads(f"x = {quoted(default)[0]}")["x"]
+        for key, _, default, _ in table(REFERENCE / "settings.md", "Settings")
+    }
+    defaults = {
+        key: getattr(GROUPS[key.partition(".")[0]](), key.partition(".")[2]) for key in KEYS
+    }
+
+    assert listed == defaults
+
+
+def test_environment_variables_set_the_settings_they_are_listed_with(tmp_path: Path) -> None:
+    examples: dict[Any, str] = {int: "1234", float: "12.5", bool: "true"}
+    for key, variable, default, _ in table(REFERENCE / "settings.md", "Settings"):
+        value = examples.get(
+            type(tomllib.loads(f"x = {default.strip('`')}")["x"]) if "`" in default else str
+        )
+        wanted = value or {
+            "log.level": "debug",
+            "media.public_url": "wss://media",
+            "server.media_port": "1",
+        }.get(quoted(key)[0], "here")
+        group, _, field = quoted(key)[0].partition(".")
+
+        settings = load(None, {quoted(variable)[0]: wanted})
+
+        default_value = getattr(GROUPS[group](), field)
+        assert getattr(getattr(settings, group), field) != default_value, variable
+
+
+def test_client_variables_are_all_listed() -> None:
+    rows = table(REFERENCE / "settings.md", "What clients read")
+
+    assert set(first_quoted(rows)) == CLIENT_VARIABLES
+
+
+def test_sample_configuration_and_reference_name_the_same_settings() -> None:
+    sample = (ROOT / "config.sample.toml").read_text(encoding="utf-8")
+    group, named = "", set()
+    for line in sample.splitlines():
+        if match := re.match(r"#?\[+(\w+)\]+$", line):
+            group = match[1]
+        elif (match := re.match(r"#(\w+) = ", line)) and group != "connectors":
+            named.add(f"{group}.{match[1]}")
+
+    assert named == set(first_quoted(table(REFERENCE / "settings.md", "Settings")))
