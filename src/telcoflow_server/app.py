@@ -1,7 +1,7 @@
 """The server: everything wired together, started and stopped.
 
 Not here: settings (`settings.py`), signals and the command line (`cli`). The only place that
-knows all parts. Implements docs/explanation/architecture.md.
+knows all parts. Implements ARCHITECTURE.md.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 CONTROL_PATH = "/v1/agent/session-manager"
 
-IDLE_CONNECTION_S = 10.0
+IDLE_CONNECTION_S = 5.0
 """An HTTP connection that says nothing for so long is closed."""
 
 SHUTDOWN_S = 5.0
