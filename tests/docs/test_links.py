@@ -45,6 +45,14 @@ def test_files_that_are_named_exist(page: Path) -> None:
     assert missing == []
 
 
+def test_files_in_the_picture_of_the_architecture_exist() -> None:
+    text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    named = re.findall(r"telcoflow_(?:sdk|server)/[\w/]+(?:\.py)?", text)
+
+    assert named
+    assert [file for file in named if not (ROOT / "src" / file).exists()] == []
+
+
 def test_every_page_is_reached_from_the_readme() -> None:
     reached: set[Path] = set()
     waiting = [ROOT / "README.md"]

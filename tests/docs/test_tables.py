@@ -5,16 +5,18 @@ from __future__ import annotations
 import importlib
 import re
 import tomllib
+from collections.abc import Mapping
+from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
 from telcoflow_sdk.audio.format import SAMPLE_RATES_HZ, AudioFormat
-from telcoflow_sdk.protocol import codes
+from telcoflow_sdk.protocol import codes, states
 from telcoflow_sdk.protocol.codes import NORMAL_END_REASONS, CloseCode, EndReason, ErrorCode
 from telcoflow_sdk.protocol.commands import CommandName
-from telcoflow_server.call.state import TRANSITIONS, CallState
+from telcoflow_server.call import state
 from telcoflow_server.media import playout, routing
 from telcoflow_server.media.routing import Listener, Mode, Slot
 from telcoflow_server.settings import CLIENT_VARIABLES, GROUPS, KEYS, load
@@ -132,14 +134,19 @@ def test_sizes_of_frames_are_those_of_the_format() -> None:
 # --- states and mixes ----------------------------------------------------------------------------
 
 
-def test_call_states_are_the_table_of_the_server() -> None:
-    rows = table(EXPLANATION / "calls.md", "Call states", 1)
-    listed = {
-        (CallState(state), CommandName(command)): CallState(becomes)
-        for state, command, becomes in ([quoted(cell)[0] for cell in row] for row in rows)
-    }
+StateT = TypeVar("StateT", bound=StrEnum)
 
-    assert listed == TRANSITIONS
+
+def words(transitions: Mapping[tuple[StateT, CommandName], StateT]) -> set[tuple[str, str, str]]:
+    return {(state.value, name.value, to.value) for (state, name), to in transitions.items()}
+
+
+def test_call_states_are_the_tables_of_both_ends() -> None:
+    rows = table(EXPLANATION / "calls.md", "Call states", 1)
+    listed = {tuple(quoted(cell)[0] for cell in row) for row in rows}
+
+    assert listed == words(state.TRANSITIONS)
+    assert listed == words(states.TRANSITIONS)
 
 
 def test_commands_are_all_explained() -> None:
