@@ -143,10 +143,10 @@ def call(
     files, starts = play or [], play_at or []
     if len(starts) > len(files):
         raise typer.BadParameter(
-            f"{len(starts)} times for {len(files)} files", param_hint="--play-at"
+            f"given more often ({len(starts)}) than --play ({len(files)})", param_hint="'--play-at'"
         )
     if record is not None and not record.absolute().parent.is_dir():
-        raise typer.BadParameter(f"no directory {record.parent}", param_hint="--record")
+        raise typer.BadParameter(f"no directory {record.parent}", param_hint="'--record'")
     plays = [
         PlayRequest(number, round(starts[number] * 1000) if number < len(starts) else None)
         for number in range(len(files))

@@ -36,8 +36,8 @@ from telcoflow_server.cli.run import run
 PULSES = 5
 
 SENTENCE_AT_MS = 500
-INTERRUPT_AT_MS = 11_400
-"""The parrot starts 8.4 s after the answer (sentence, then a pause of 0.6 s): mid-sentence."""
+INTERRUPT_AT_MS = 11_220
+"""The parrot starts 8.4 s after the answer (sentence, then a pause of 0.6 s): mid-word."""
 HANG_UP_AFTER_MS = 19_500
 """The parrot has said back the interruption, too."""
 
@@ -69,7 +69,7 @@ async def _demonstrate(out: Path, console: Console) -> None:
             delays_ms, echo_report = await _measure_delay(phones, access, console)
             console.print(
                 "[bold]3[/] calling examples/parrot.py: it says back what it hears, "
-                "until the caller talks over it"
+                "until the caller talks over it (20 s)"
             )
             picture, data = await _interrupt(phones, access, console, median(delays_ms))
     console.print("[bold]4[/] drawing")

@@ -21,8 +21,8 @@ from telcoflow_server.cli.measure import Interruption, Recording, Samples
 CALLER_COLOUR, AGENT_COLOUR, BUFFER_COLOUR = "#0072B2", "#D55E00", "#009E73"
 ONSET_COLOUR, CLEAR_COLOUR = "#56B4E9", "#000000"
 
-CALLER_LANE, AGENT_LANE = 1.0, -1.0
-"""Heights of the two voices in one drawing; full scale is 0.9 either side."""
+CALLER_LANE, AGENT_LANE, LANE_HEIGHT = 1.0, -1.0, 0.9
+"""Heights of the two voices in one drawing, and of the loudest sample of both."""
 
 CLOSE_UP_MS = (-400.0, 400.0)
 """What the close-up shows, around the clear."""
@@ -66,24 +66,24 @@ def _draw_call(axes: Axes, picture: CallPicture) -> None:
     axes.axvline(found.clear_ms / 1000, color=CLEAR_COLOUR, lw=1.5)
     axes.annotate(
         "the caller interrupts,\nthe agent stops",
-        (found.clear_ms / 1000, 0),
+        (found.clear_ms / 1000, AGENT_LANE / 2),
         xytext=(18, 0),
         textcoords="offset points",
         va="center",
         arrowprops={"arrowstyle": "->"},
     )
-    for state in picture.report.states:
-        axes.axvline(state.at_ms / 1000, color="0.6", lw=0.8, ls=":")
-        axes.annotate(
-            state.name.lower(),
-            (state.at_ms / 1000, 1.0),
-            xycoords=("data", "axes fraction"),
-            xytext=(3, -3),
-            textcoords="offset points",
-            va="top",
-            fontsize=8,
-            color="0.4",
-        )
+    answered_s = next(s.at_ms for s in picture.report.states if s.name == "ANSWERED") / 1000
+    axes.axvline(answered_s, color="0.6", lw=0.8, ls=":")
+    axes.annotate(
+        "answered",
+        (answered_s, 1.0),
+        xycoords=("data", "axes fraction"),
+        xytext=(3, -3),
+        textcoords="offset points",
+        va="top",
+        fontsize=8,
+        color="0.4",
+    )
     axes.set_title("The call", loc="left")
     axes.set_xlim(0, picture.report.duration_ms / 1000)
     axes.tick_params(labelbottom=False)
@@ -132,6 +132,7 @@ def _draw_close_up(axes: Axes, picture: CallPicture) -> None:
             ha="left" if x == 0 else "right",
             fontsize=9,
         )
+    axes.set_ylim(-2.7, 2.05)  # room for the words
     axes.set_title("The interruption, close up", loc="left")
     axes.set_xlim(*CLOSE_UP_MS)
     axes.set_xlabel("time from the clear, ms")
@@ -148,13 +149,15 @@ def _draw_voices(
 ) -> None:
     """Draw both voices, one above the other, with one time axis."""
     caller, agent = recording.channels
+    loudest = max(int(np.abs(voice.astype(np.int32)).max(initial=1)) for voice in (caller, agent))
     for lane, samples, colour in (
         (CALLER_LANE, caller, CALLER_COLOUR),
         (AGENT_LANE, agent, AGENT_COLOUR),
     ):
         time_ms, low, high = _envelope(samples, recording.sample_rate_hz, start_ms, end_ms)
         time = (time_ms - origin_ms) / (1000 if scale_s else 1)
-        axes.fill_between(time, lane + low, lane + high, color=colour, linewidth=0.4)
+        unit = LANE_HEIGHT / loudest
+        axes.fill_between(time, lane + low * unit, lane + high * unit, color=colour, linewidth=0.4)
     axes.axhline(0, color="0.85", lw=0.8, zorder=0)
     axes.set_ylim(-2.05, 2.05)
     axes.set_yticks((CALLER_LANE, AGENT_LANE), ("caller", "agent"))
@@ -171,7 +174,7 @@ def _envelope(
     part = np.zeros(last - first, np.float32)
     there = samples[max(first, 0) : max(last, 0)]
     offset = max(-first, 0)
-    part[offset : offset + len(there)] = there / 32768 * 0.95
+    part[offset : offset + len(there)] = there
     stretch = max(1, len(part) // points)
     rows = part[: len(part) // stretch * stretch].reshape(-1, stretch)
     time_ms = start_ms + np.arange(len(rows)) * stretch * 1000 / sample_rate_hz

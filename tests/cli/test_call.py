@@ -1,0 +1,196 @@
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import pty
+import signal
+import sys
+import wave
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from telcoflow_server import speech
+from telcoflow_server.cli.commands import app
+from tests.support.commands import (
+    START_TIMEOUT_S,
+    Sandbox,
+    example,
+    sandbox,
+    telcoflow_finished,
+)
+
+pytestmark = pytest.mark.slow
+
+KEYS = {
+    "states",
+    "duration_ms",
+    "gaps",
+    "tick_lateness_ms",
+    "frames_to_agent",
+    "frames_from_agent",
+    "end_reason",
+}
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[Sandbox]:
+    async with sandbox(variables={"TELCOFLOW_CALLS_RING_TIMEOUT_S": "2"}) as running:
+        yield running
+
+
+async def test_json_is_one_object_with_the_promised_keys(server: Sandbox, tmp_path: Path) -> None:
+    heard = tmp_path / "heard.wav"
+
+    async with example("echo.py", server.url):
+        finished = await telcoflow_finished(
+            "call", "--url", server.url, "--play", speech.GOODBYE, "--record", heard, "--json"
+        )
+
+    assert finished.exit_code == 0, finished.stderr
+    assert finished.stdout.count("\n") == 1
+    report = json.loads(finished.stdout)
+    assert set(report) >= KEYS
+    assert [state["name"] for state in report["states"]] == ["PENDING", "ANSWERED", "DISCONNECTED"]
+    assert report["end_reason"] == "caller_hung_up"
+    assert finished.stderr == ""
+    with wave.open(str(heard)) as recording:
+        assert (recording.getnchannels(), recording.getframerate()) == (1, 24_000)
+        assert recording.getnframes() > 0
+
+
+async def test_without_json_the_call_is_summed_up_for_people(server: Sandbox) -> None:
+    async with example("echo.py", server.url):
+        finished = await telcoflow_finished("call", "--url", server.url, "--hang-up-after", "0.3")
+
+    assert finished.exit_code == 0
+    for words in ("states", "ANSWERED", "caller_hung_up", "gaps", "tick lateness", "p99"):
+        assert words in finished.stdout
+
+
+async def test_unanswered_call_exits_1_with_the_reason_on_stderr(server: Sandbox) -> None:
+    finished = await telcoflow_finished("call", "--url", server.url, "--json")
+
+    assert finished.exit_code == 1
+    assert json.loads(finished.stdout)["end_reason"] == "no_agent"
+    assert "no agent took the call: start one" in finished.stderr
+
+
+async def test_ctrl_c_hangs_up_and_still_sums_up(server: Sandbox) -> None:
+    arguments = ("call", "--url", server.url, "--hang-up-after", "60")
+    async with example("echo.py", server.url):
+        exit_code, shown = await on_a_terminal(*arguments, ctrl_c_after="ANSWERED")
+
+    assert exit_code == 0
+    assert "caller_hung_up" in shown
+    assert "Traceback" not in shown
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(b"junk", "not a WAV file; export it again as 16-bit PCM WAV"), (b"", "WAV")],
+)
+async def test_bad_sound_is_refused_with_what_to_do(
+    server: Sandbox, tmp_path: Path, content: bytes, said: str
+) -> None:
+    sound = tmp_path / "sound.wav"
+    sound.write_bytes(content)
+
+    finished = await telcoflow_finished("call", "--url", server.url, "--play", sound, "--json")
+
+    assert finished.exit_code == 1
+    assert said in finished.stderr
+    assert finished.stdout == ""
+
+
+async def test_wrong_key_is_refused_without_showing_it(server: Sandbox) -> None:
+    finished = await telcoflow_finished(
+        "call", "--url", server.url, variables={"TELCOFLOW_API_KEY": "wr0ng"}
+    )
+
+    assert finished.exit_code == 1
+    assert "UNAUTHORIZED" in finished.stderr
+    assert "wr0ng" not in finished.stdout + finished.stderr
+
+
+async def test_no_sandbox_says_how_to_start_one() -> None:
+    finished = await telcoflow_finished("call", "--url", "ws://127.0.0.1:9")
+
+    assert finished.exit_code == 1
+    assert finished.stderr == (
+        "telcoflow: no sandbox at ws://127.0.0.1:9: start one with `telcoflow sandbox`\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--play-at", "1"], "given more often (1) than --play (0)"),
+        (["--play", "absent.wav"], "does not exist"),
+        (["--record", "absent/heard.wav"], "no directory absent"),
+        (["--hang-up-after", "-1"], "greater than or equal to 0"),
+        (["--url", "http://127.0.0.1:9"], "no address such as ws://127.0.0.1:8080"),
+    ],
+)
+def test_wrong_use_is_explained(arguments: list[str], said: str) -> None:
+    finished = CliRunner().invoke(app, ["call", *arguments])
+
+    assert finished.exit_code != 0
+    # Usage errors are framed, and wrapped at the frame.
+    assert said in " ".join(finished.stderr.replace("│", " ").split())
+
+
+async def test_terminal_shows_the_call_while_it_runs(server: Sandbox) -> None:
+    arguments = ("call", "--url", server.url, "--play", str(speech.GOODBYE), "--hang-up-after", "1")
+    async with example("echo.py", server.url):
+        exit_code, shown = await on_a_terminal(*arguments)
+
+    assert exit_code == 0
+    before_summary, _, summary = shown.rpartition("states")
+    for words in ("ANSWERED", "caller", "agent", "queued", " ms", " dB"):
+        assert words in before_summary
+    assert "caller_hung_up" in summary
+
+
+async def on_a_terminal(*arguments: str, ctrl_c_after: str | None = None) -> tuple[int, str]:
+    """Run the command line on a pseudo-terminal; return its exit code and all that it showed."""
+    here, there = pty.openpty()
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "telcoflow_server.cli",
+        *arguments,
+        env={**os.environ, "TERM": "xterm", "COLUMNS": "100"},
+        stdin=there,
+        stdout=there,
+        stderr=there,
+    )
+    os.close(there)
+    loop = asyncio.get_running_loop()
+    shown, ended = bytearray(), loop.create_future()
+
+    def read() -> None:
+        nonlocal ctrl_c_after
+        try:
+            shown.extend(os.read(here, 65536))
+        except OSError:  # EIO: the other end is closed
+            loop.remove_reader(here)
+            ended.set_result(None)
+        if ctrl_c_after is not None and ctrl_c_after.encode() in shown:
+            ctrl_c_after = None
+            process.send_signal(signal.SIGINT)
+
+    loop.add_reader(here, read)
+    try:
+        async with asyncio.timeout(START_TIMEOUT_S):
+            await ended
+            return await process.wait(), shown.decode(errors="replace")
+    finally:
+        loop.remove_reader(here)
+        os.close(here)
+        if process.returncode is None:
+            process.kill()
+            await process.wait()

@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from telcoflow_server import speech
+from telcoflow_server.call.report import ClearReport
+from telcoflow_server.cli.measure import AUDIBLE, Samples, interruption, read_recording
+from tests.support.commands import ROOT, Sandbox, example, sandbox, telcoflow_finished
+
+RATE_HZ = 24_000
+
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A call that has ended, and both sides of its recording."""
+
+    call_id: str
+    answered_ms: int
+    clears: list[ClearReport]
+    said: Samples
+    heard: Samples
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncIterator[Sandbox]:
+    async with sandbox("--record-dir", tmp_path) as running:
+        yield running
+
+
+async def place(server: Sandbox, folder: Path, *arguments: str | Path) -> Ended:
+    finished = await telcoflow_finished("call", "--url", server.url, "--json", *arguments)
+    assert finished.exit_code == 0, finished.stderr
+    report = json.loads(finished.stdout)
+    said, heard = recording(folder / f"{report['call_id']}.wav")
+    answered_ms = next(one["at_ms"] for one in report["states"] if one["name"] == "ANSWERED")
+    clears = [ClearReport(**clear) for clear in report["clears"]]
+    return Ended(report["call_id"], answered_ms, clears, said, heard)
+
+
+def recording(file: Path) -> tuple[Samples, ...]:
+    return read_recording(file.read_bytes()).channels
+
+
+def sounding(samples: Samples) -> Samples:
+    """Return the samples without the silence around them."""
+    sound = np.flatnonzero(samples)
+    return samples[sound[0] : sound[-1] + 1]
+
+
+def audible(samples: Samples, start_ms: float, end_ms: float) -> bool:
+    start, end = (round(ms * RATE_HZ / 1000) for ms in (start_ms, end_ms))
+    return bool(np.any(np.abs(samples[start:end].astype(np.int32)) > AUDIBLE))
+
+
+@pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: str(file.name))
+def test_example_is_short_enough_to_copy(file: Path) -> None:
+    assert file.read_text().count("\n") < 60
+
+
+def test_every_example_is_run_below() -> None:
+    assert {file.name for file in EXAMPLES} == {"echo.py", "parrot.py", "record.py"}
+
+
+@pytest.mark.slow
+async def test_echo_says_back_every_sample(server: Sandbox, tmp_path: Path) -> None:
+    async with example("echo.py", server.url):
+        call = await place(
+            server, tmp_path, "--play", speech.GOODBYE, "--play-at", "0.2", "--hang-up-after", "2"
+        )
+
+    assert np.array_equal(sounding(call.heard), sounding(call.said))
+
+
+@pytest.mark.slow
+async def test_parrot_waits_for_a_pause_says_it_back_and_stops_when_talked_over(
+    server: Sandbox, tmp_path: Path
+) -> None:
+    # 3.3 s of speech, 0.6 s of pause: the parrot talks from 4.1 s on and is talked over at 5 s.
+    talks = ("--play", speech.INTERRUPTION, "--play-at", "0.2")
+    interrupts = ("--play", speech.GOODBYE, "--play-at", "5")
+    async with example("parrot.py", server.url):
+        call = await place(server, tmp_path, *talks, *interrupts, "--hang-up-after", "8")
+
+    start_ms = call.answered_ms
+    found = interruption(call.said, call.heard, RATE_HZ, start_ms + 4900, call.clears)
+    assert found is not None
+    assert not audible(call.heard, start_ms, start_ms + 3500)  # it lets the caller finish
+    assert audible(call.heard, start_ms + 4000, found.clear_ms)  # says it back
+    assert not audible(call.heard, found.clear_ms + 200, found.clear_ms + 600)  # falls silent
+    assert audible(call.heard, found.clear_ms + 700, start_ms + 8000)  # and listens on
+
+
+@pytest.mark.slow
+async def test_record_keeps_every_sample(server: Sandbox, tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    async with example("record.py", server.url, kept) as agent:
+        call = await place(
+            server, tmp_path, "--play", speech.GOODBYE, "--play-at", "0.2", "--hang-up-after", "1"
+        )
+        said_so = await agent.line()
+
+    (written,) = recording(kept / f"{call.call_id}.wav")
+    assert np.array_equal(sounding(written), sounding(call.said))
+    assert call.call_id in said_so

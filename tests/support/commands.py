@@ -1,0 +1,125 @@
+"""The command line and the example agents as users run them: as processes.
+
+Not here: a sandbox in the test's own process (`server.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+START_TIMEOUT_S = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A process that has ended."""
+
+    exit_code: int
+    stdout: str
+    stderr: str
+
+
+class Running:
+    """A process that a test talks to."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.process = process
+
+    async def line(self) -> str:
+        """Return the next line of its stdout."""
+        assert self.process.stdout is not None
+        async with asyncio.timeout(START_TIMEOUT_S):
+            return (await self.process.stdout.readline()).decode().rstrip("\n")
+
+    async def error_line(self, containing: str) -> str:
+        """Return the next line of its stderr that contains some text."""
+        assert self.process.stderr is not None
+        async with asyncio.timeout(START_TIMEOUT_S):
+            while line := (await self.process.stderr.readline()).decode():
+                if containing in line:
+                    return line
+        raise AssertionError(f"stderr ended without {containing!r}")
+
+    def signal(self, number: int) -> None:
+        """Send a signal."""
+        self.process.send_signal(number)
+
+    async def finished(self) -> Finished:
+        """Wait for its end and return what else it said."""
+        stdout, stderr = await self.process.communicate()
+        assert self.process.returncode is not None
+        return Finished(self.process.returncode, stdout.decode(), stderr.decode())
+
+
+@dataclass(frozen=True, slots=True)
+class Sandbox:
+    """A running `telcoflow sandbox`."""
+
+    running: Running
+    url: str
+
+
+@asynccontextmanager
+async def running(
+    *command: str | Path, variables: Mapping[str, str] | None = None
+) -> AsyncIterator[Running]:
+    """Run a command with the tests' Python; kill it at the end if it still runs."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("TELCOFLOW_")}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *command,
+        env={**environment, **(variables or {})},
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        yield Running(process)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.communicate()
+
+
+@asynccontextmanager
+async def telcoflow(
+    *arguments: str | Path, variables: Mapping[str, str] | None = None
+) -> AsyncIterator[Running]:
+    """Run the command line."""
+    async with running("-m", "telcoflow_server.cli", *arguments, variables=variables) as process:
+        yield process
+
+
+async def telcoflow_finished(
+    *arguments: str | Path, variables: Mapping[str, str] | None = None
+) -> Finished:
+    """Run the command line to its end."""
+    async with telcoflow(*arguments, variables=variables) as process:
+        return await process.finished()
+
+
+@asynccontextmanager
+async def sandbox(
+    *arguments: str | Path, variables: Mapping[str, str] | None = None
+) -> AsyncIterator[Sandbox]:
+    """Run `telcoflow sandbox` on free ports until it is ready."""
+    async with telcoflow("sandbox", "--port", "0", *arguments, variables=variables) as process:
+        ready = (await process.line()).split()
+        assert ready[:1] == ["ready"], await process.finished()
+        yield Sandbox(process, ready[1])
+
+
+@asynccontextmanager
+async def example(name: str, url: str, *arguments: str | Path) -> AsyncIterator[Running]:
+    """Run one of the example agents against a sandbox."""
+    file = ROOT / "examples" / name
+    async with running(file, *arguments, variables={"TELCOFLOW_BASE_URL": url}) as process:
+        yield process
