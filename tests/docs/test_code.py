@@ -19,6 +19,7 @@ import typer
 import typer.core
 import typer.main
 
+import telcoflow_sdk
 from telcoflow_sdk import (
     ActiveCall,
     BufferClosedError,
@@ -118,6 +119,36 @@ async def test_fragment_runs_in_a_call(block: Block) -> None:
             caller = await Caller(server, http).dial(noise(12_000), hang_up_after_ms=800)
             await caller.ended()
             await outcome
+
+
+def docstring_examples() -> list[tuple[str, str]]:
+    return [
+        (file.relative_to(ROOT).as_posix(), textwrap.dedent(example))
+        for file in sorted((ROOT / "src").rglob("*.py"))
+        for example in re.findall(r"```python\n(.*?)```", file.read_text(encoding="utf-8"), re.S)
+    ]
+
+
+@pytest.mark.parametrize(("file", "example"), docstring_examples())
+@pytest.mark.slow
+async def test_example_in_a_docstring_takes_a_call(file: str, example: str) -> None:
+    async with sandbox() as server, aiohttp.ClientSession() as http:
+        config = TelcoflowClientConfig.sandbox(
+            api_key=KEY,
+            connector_uuid=CONNECTOR,
+            base_url=f"ws://127.0.0.1:{server.control_port}",
+        )
+        namespace: dict[str, Any] = {**vars(telcoflow_sdk), "events": events, "config": config}
+        source = "async def example():\n" + textwrap.indent(example, "    ")
+        exec(compile(source, file, "exec"), namespace)
+        running = asyncio.create_task(namespace["example"]())
+        caller = await Caller(server, http).dial(noise(12_000), hang_up_after_ms=800)
+        report = await caller.ended()
+        running.cancel()
+        await asyncio.wait({running})
+
+    assert running.cancelled(), "it runs until it is told to stop"
+    assert report["frames_from_agent"] > 0
 
 
 @pytest.mark.parametrize("block", [b for b in PYTHON if not b.kind and not is_agent(b)], ids=ids)
