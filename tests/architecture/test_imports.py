@@ -43,6 +43,7 @@ IMPORTERS = {
         "telcoflow_server/api/control.py",
         "telcoflow_server/api/http.py",
         "telcoflow_server/api/sandbox.py",
+        "telcoflow_server/app.py",
         "telcoflow_server/cli/client.py",
     },
     "jwt": {"telcoflow_server/api/auth.py"},

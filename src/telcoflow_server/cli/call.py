@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ import msgspec
 from rich.console import Console
 from rich.live import Live
 
-from telcoflow_server.api.sandbox import ScriptRequest
+from telcoflow_server.api.sandbox import PlayRequest, ScriptRequest
 from telcoflow_server.call.report import CallReport
 from telcoflow_server.cli.client import Access, Phones, SandboxError
 from telcoflow_server.cli.live import failure, live_view, summary
@@ -32,6 +32,15 @@ class CallOrder:
     sounds: tuple[Path, ...]
     record: Path | None
     as_json: bool
+
+
+def plays_of(count: int, starts_s: Sequence[float]) -> list[PlayRequest]:
+    """Return when each sound plays: as far as times were given, else after the one before."""
+    starts_ms = [round(start_s * 1000) for start_s in starts_s]
+    return [
+        PlayRequest(number, starts_ms[number] if number < len(starts_ms) else None)
+        for number in range(count)
+    ]
 
 
 def call(order: CallOrder) -> int:

@@ -6,7 +6,7 @@ Implements the simulated phones of docs/reference/rest.md.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -18,6 +18,7 @@ import msgspec
 
 from telcoflow_server.api.sandbox import LiveLine, ScriptRequest
 from telcoflow_server.call.report import CallReport
+from telcoflow_server.settings import SANDBOX_NAME
 
 T = TypeVar("T")
 
@@ -59,6 +60,15 @@ class Access:
     url: str
     api_key: str
     connector_uuid: str
+
+    @classmethod
+    def from_environment(cls, url: str, environment: Mapping[str, str]) -> Self:
+        """Take the keys that agents take, or the sandbox's own."""
+        return cls(
+            url,
+            environment.get("TELCOFLOW_API_KEY") or SANDBOX_NAME,
+            environment.get("TELCOFLOW_CONNECTOR_UUID") or SANDBOX_NAME,
+        )
 
     def __repr__(self) -> str:
         """Return the address alone: keys are not shown."""

@@ -135,8 +135,8 @@ def call(
 
     telcoflow call --play question.wav --play stop.wav --play-at 0.5 --play-at 4 --hang-up-after 10
     """
-    from telcoflow_server.api.sandbox import PlayRequest, ScriptRequest
-    from telcoflow_server.cli.call import CallOrder
+    from telcoflow_server.api.sandbox import ScriptRequest
+    from telcoflow_server.cli.call import CallOrder, plays_of
     from telcoflow_server.cli.call import call as run_call
     from telcoflow_server.cli.client import Access
 
@@ -147,22 +147,15 @@ def call(
         )
     if record is not None and not record.absolute().parent.is_dir():
         raise typer.BadParameter(f"no directory {record.parent}", param_hint="'--record'")
-    plays = [
-        PlayRequest(number, round(starts[number] * 1000) if number < len(starts) else None)
-        for number in range(len(files))
-    ]
+    script = ScriptRequest(
+        caller=caller,
+        callee=callee,
+        plays=plays_of(len(files), starts),
+        hang_up_after_ms=None if hang_up_after is None else round(hang_up_after * 1000),
+    )
     order = CallOrder(
-        access=Access(
-            url,
-            os.environ.get("TELCOFLOW_API_KEY") or "sandbox",
-            os.environ.get("TELCOFLOW_CONNECTOR_UUID") or "sandbox",
-        ),
-        script=ScriptRequest(
-            caller=caller,
-            callee=callee,
-            plays=plays,
-            hang_up_after_ms=None if hang_up_after is None else round(hang_up_after * 1000),
-        ),
+        access=Access.from_environment(url, os.environ),
+        script=script,
         sounds=tuple(files),
         record=record,
         as_json=as_json,

@@ -62,7 +62,7 @@ def demo(out: Path) -> int:
 async def _demonstrate(out: Path, console: Console) -> None:
     console.print("[bold]1[/] starting a sandbox")
     async with sandbox() as (_, url):
-        access = Access(url, "sandbox", "sandbox")
+        access = Access.from_environment(url, {})
         console.print(f"  it listens at {url}", highlight=False)
         async with Phones(access) as phones:
             console.print("[bold]2[/] calling examples/echo.py, to measure the delay")
