@@ -149,6 +149,7 @@ class ScriptedServer:
         self.answers_setup = True
         self.drops_controls = False
         self.attempts = 0
+        self.media_attempts = 0
         self.port = 0
         self._server: asyncio.Server | None = None
         self._peers: list[Peer] = []
@@ -186,7 +187,9 @@ class ScriptedServer:
             return None
         if is_control:
             self.attempts += 1
-            self._changed.set()
+        else:
+            self.media_attempts += 1
+        self._changed.set()
         refusal = self.refuse_control if is_control else self.refuse_media
         if refusal is not None:
             return picows.WSUpgradeResponseWithListener(
@@ -210,6 +213,12 @@ class ScriptedServer:
     async def wait_attempts(self, count: int) -> None:
         """Return once this many control links were tried."""
         while self.attempts < count:
+            self._changed.clear()
+            await self._changed.wait()
+
+    async def wait_media_attempts(self, count: int) -> None:
+        """Return once this many media links were tried."""
+        while self.media_attempts < count:
             self._changed.clear()
             await self._changed.wait()
 

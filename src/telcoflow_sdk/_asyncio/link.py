@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import re
 import socket
 import ssl
@@ -312,8 +313,10 @@ def _link_error(error: Exception) -> LinkError:
         return LinkError(f"no answer within {CONNECT_TIMEOUT_S:g} s")
     if isinstance(error, ssl.SSLCertVerificationError):
         return LinkError(f"the server's certificate is not trusted: {error.verify_message}")
-    if isinstance(error, OSError):
-        return LinkError(error.strerror or type(error).__name__)
+    if isinstance(error, OSError) and error.errno and not isinstance(error, socket.gaierror):
+        return LinkError(os.strerror(error.errno))  # asyncio's own text lacks the reason
+    if isinstance(error, OSError) and error.strerror:
+        return LinkError(error.strerror)
     return LinkError(type(error).__name__)
 
 

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
+from typing import assert_never
 
 from telcoflow_sdk.protocol.codec import ProtocolViolation, decode_control_event, encode
 from telcoflow_sdk.protocol.codes import ErrorCode
@@ -196,6 +197,8 @@ class ControlEngine:
                 self._session_closed(message)
             case ControlError():
                 _logger.warning("the server did not understand us: %s", message.error_code)
+            case _:
+                assert_never(message)
 
     def _setup_done(self) -> None:
         if self._setup_deadline is not None:

@@ -106,6 +106,15 @@ def test_violation_of_a_command_names_the_command_to_answer() -> None:
     assert caught.value.reply_to == "c1"
 
 
+def test_nesting_without_end_is_malformed() -> None:
+    deep = b"[" * 60_000
+
+    with pytest.raises(ProtocolViolation) as caught:
+        decode_control_event(b'{"type": "response", "reqId": "r", "ok": true, "content": ' + deep)
+
+    assert caught.value.code is ErrorCode.MALFORMED_MESSAGE
+
+
 def test_violation_never_quotes_the_value() -> None:
     with pytest.raises(ProtocolViolation) as caught:
         decode_control_event(b'{"type": "session.notify", "sessionId": ["+15550100"]}')

@@ -130,7 +130,7 @@ def test_null_field_does_not_lose_the_call(field: str) -> None:
     dialogue.hears("session.notify", sessionId="s1", remoteAddress=None, createdAt=None)
     dialogue.hears("response", reqId="request-1", ok=True)
 
-    dialogue.call_in(**{field: None})
+    dialogue.call_in("s1", **{field: None})
 
     assert len(dialogue.events()) == 1
 

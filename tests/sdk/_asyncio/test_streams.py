@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import asyncio
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from telcoflow_sdk._asyncio.streams import AudioInbox
+
+
+async def collect(inbox: AudioInbox) -> bytes:
+    return b"".join([chunk async for chunk in inbox.stream()])
+
+
+@given(chunks=st.lists(st.binary(min_size=1, max_size=20)), readers=st.integers(1, 4))
+def test_every_iterator_gets_everything_in_order(chunks: list[bytes], readers: int) -> None:
+    async def run() -> list[bytes]:
+        inbox = AudioInbox(10_000)
+        reading = [asyncio.ensure_future(collect(inbox)) for _ in range(readers)]
+        await asyncio.sleep(0)
+        for number, chunk in enumerate(chunks):
+            inbox.deliver(chunk)
+            if number % 3 == 0:
+                await asyncio.sleep(0)
+        inbox.end()
+        return await asyncio.gather(*reading)
+
+    assert asyncio.run(run()) == [b"".join(chunks)] * readers
+
+
+async def test_iterator_that_was_let_go_is_forgotten_while_others_go_on() -> None:
+    inbox = AudioInbox(100)
+    kept, dropped = inbox.stream(), inbox.stream()
+
+    del dropped
+    inbox.deliver(b"ab")
+
+    assert await anext(kept) == b"ab"
+
+
+async def test_iterator_made_after_the_end_ends_at_once() -> None:
+    inbox = AudioInbox(100)
+    inbox.stream()
+    inbox.end()
+
+    assert await anext(inbox.stream(), None) is None
