@@ -18,7 +18,7 @@ from aiohttp import web
 
 from telcoflow_server.api.auth import KeyRing, TokenMint
 from telcoflow_server.api.control import ControlPort
-from telcoflow_server.api.http import RestPort, errors_as_json
+from telcoflow_server.api.http import RestPort, errors_as_json, listen
 from telcoflow_server.api.media import MEDIA_PATH, MediaPort
 from telcoflow_server.api.sandbox import SandboxPort
 from telcoflow_server.call.exchange import Exchange
@@ -28,6 +28,11 @@ from telcoflow_server.settings import Settings
 from telcoflow_server.ticker import Ticker
 
 logger = logging.getLogger(__name__)
+
+# The library logs what it cannot parse, and that may be a header with a key in it. The sender
+# gets its answer; the log needs no more than our own lines.
+_library_logger = logging.getLogger("telcoflow_server.control_port")
+_library_logger.setLevel(logging.CRITICAL)
 
 CONTROL_PATH = "/v1/agent/session-manager"
 
@@ -131,12 +136,13 @@ class Server:
         self._runner = web.AppRunner(
             app,
             access_log=None,
+            logger=_library_logger,
             handle_signals=False,
             keepalive_timeout=IDLE_CONNECTION_S,
             shutdown_timeout=SHUTDOWN_S,
         )
         await self._runner.setup()
-        site = web.TCPSite(self._runner, self.host, self._settings.server.port)
+        site = web.SockSite(self._runner, listen(self.host, self._settings.server.port))
         await site.start()
         self.control_port = self._runner.addresses[0][1]
 

@@ -137,7 +137,9 @@ class Caller:
 
     async def recording(self, name: str) -> NDArray[np.int16]:
         """Return `heard.wav` or `call.wav`."""
-        async with self._http.get(f"{self._base}/{self.call_id}/{name}", headers=self._headers) as got:
+        async with self._http.get(
+            f"{self._base}/{self.call_id}/{name}", headers=self._headers
+        ) as got:
             assert got.status == 200, await got.text()
             return wav_samples(await got.read())
 

@@ -47,7 +47,6 @@ class ClientSocket:
         self._transport = transport
         self._queue: asyncio.Queue[bytes | None] = asyncio.Queue()
         self._closing: tuple[CloseCode, str] | None = None
-        self._cut_timer: asyncio.TimerHandle | None = None
 
     @property
     def is_closing(self) -> bool:
@@ -68,14 +67,9 @@ class ClientSocket:
         if self._closing is None:
             self._closing = (code, reason)
             self._queue.put_nowait(None)
-            self._cut_timer = asyncio.get_running_loop().call_later(
-                CLOSE_TIMEOUT_S, self._transport.abort
-            )
-
-    def release(self) -> None:
-        """The socket is gone: nothing is left to cut."""
-        if self._cut_timer is not None:
-            self._cut_timer.cancel()
+            # Also after the handler has returned: a transport that closes first writes what it
+            # holds, which a peer that does not read keeps it from for ever.
+            asyncio.get_running_loop().call_later(CLOSE_TIMEOUT_S, self._transport.abort)
 
     async def write_to(self, socket: web.WebSocketResponse) -> None:
         """Write what is queued until the link is closed, then close the socket."""
@@ -136,7 +130,6 @@ class ControlPort:
             # A closing writer ends by itself: the close frame goes out once reading has ended.
             with contextlib.suppress(asyncio.CancelledError, ConnectionError):
                 await writer
-            link.release()
             logger.info("client %s left", client.client_id)
         return socket
 

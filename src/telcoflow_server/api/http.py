@@ -7,6 +7,7 @@ Implements docs/reference/rest.md.
 from __future__ import annotations
 
 import logging
+import socket
 import time
 from collections.abc import Awaitable, Callable
 
@@ -25,6 +26,19 @@ _CODES = {
     405: ErrorCode.INVALID_REQUEST,
     413: ErrorCode.INVALID_REQUEST,
 }
+
+
+RECEIVE_BUFFER_BYTES = 64 * 1024
+"""What the kernel holds for a connection. Its default is megabytes, and the event loop reads all
+of it before anybody has looked at the first line: a bad request would cost that much memory."""
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a listening socket. Raises `OSError` when the port is taken."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.create_server((host, port), family=family, backlog=1024)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
+    return listening
 
 
 def json_response(content: object, status: int = 200) -> web.Response:

@@ -133,7 +133,7 @@ class Exchange:
             call_id or self.new_id(), new_call.connector_uuid, new_call.caller, new_call.callee
         )
         row = self._plane.open_row(
-            lambda slot, error: self._lines[identity.call_id].call.leg_failed(slot, error)
+            lambda slot, error: self._leg_failed(identity.call_id, slot, error)
         )
         row.attach(Slot.CALLER, phone, phone, sample_rate_hz)
         row.record(recording)
@@ -195,6 +195,11 @@ class Exchange:
         for line in list(self._lines.values()):
             line.call.end(EndReason.SERVER_SHUTDOWN)
         self.board.close_links(CloseCode.GOING_AWAY, "the server stops")
+
+    def _leg_failed(self, call_id: str, slot: Slot, error: Exception) -> None:
+        line = self._lines.get(call_id)  # None: the other leg failed in the same tick
+        if line is not None:
+            line.call.leg_failed(slot, error)
 
     def _call_ended(self, call: Call) -> None:
         line = self._lines[call.identity.call_id]

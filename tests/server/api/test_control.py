@@ -133,7 +133,6 @@ async def test_a_client_that_never_reads_is_cut_off(
         link.send(b"{}")
 
     assert link.is_closing
-    link.release()
 
 
 class _NoTransport(asyncio.Transport):

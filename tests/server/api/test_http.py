@@ -264,3 +264,16 @@ async def test_a_port_that_is_taken_leaves_nothing_open(server: Server) -> None:
 
     with pytest.raises(OSError, match="address already in use"):
         await Server(taken, sandbox=True).start()
+
+
+async def test_a_key_in_a_header_that_cannot_be_parsed_never_reaches_the_log(
+    server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.control_port)
+
+    writer.write(b"GET / HTTP/1.1\r\nx-api-key: my-secret" + b"x" * 20_000 + b"\r\n\r\n")
+    answer = await reader.read()
+    writer.close()
+
+    assert b"400" in answer.splitlines()[0]
+    assert "my-secret" not in caplog.text

@@ -159,6 +159,23 @@ def test_a_phone_that_fails_ends_its_call_alone() -> None:
     assert not other.is_over
 
 
+def test_a_call_whose_legs_fail_in_the_same_tick_ends_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    node, phone = Node(), DeafPhone()
+    _, agent = node.answered_call(phone)
+    agent.link.send_audio = _raise  # type: ignore[method-assign]
+
+    node.run(1)
+
+    assert phone.end == (1, EndReason.SERVER_ERROR)
+    assert caplog.text.count("leg failed") == 1
+
+
+def _raise(channel: int, pcm: bytes) -> None:
+    raise OSError("broken link")
+
+
 def test_whoever_placed_the_call_is_told_of_its_end_once() -> None:
     node, ended = Node(), list[Call]()
     call = node.place(MemoryPhone(), on_ended=ended.append, call_id="mine")
