@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
-from typing import Any
 
 import aiohttp
 import pytest
 import websockets
-from websockets.asyncio.client import connect
+from websockets.asyncio.client import ClientConnection, connect
 
 from telcoflow_sdk.protocol.codec import MAX_MESSAGE_BYTES
 from telcoflow_sdk.protocol.codes import CloseCode, ErrorCode
@@ -82,11 +82,11 @@ async def test_a_bad_message_is_answered_and_the_link_stays(
         assert (await client.hear())["type"] == "setup.done"
 
 
-async def closed_with(socket: Any) -> int | None:
+async def closed_with(socket: ClientConnection) -> int | None:
     """Read until the server closes; return its code."""
-    with pytest.raises(websockets.ConnectionClosed):
-        while True:
-            await socket.recv()
+    with contextlib.suppress(websockets.ConnectionClosed):
+        async for _ in socket:
+            pass
     code: int | None = socket.close_code
     return code
 
@@ -107,12 +107,15 @@ async def test_a_message_over_the_limit_closes_the_link(server: Server) -> None:
 
 
 async def test_a_flood_closes_the_link_and_disturbs_nobody(http: aiohttp.ClientSession) -> None:
-    async with sandbox(messages_per_second=100) as server, Bystander.talking(server, http):
-        async with RawClient.joined(server, headers=OTHER_HEADERS) as client:
-            for _ in range(150):
-                await client.say(type="session.open", sessionId="x", reqId="y")
+    async with (
+        sandbox(messages_per_second=100) as server,
+        Bystander.talking(server, http),
+        RawClient.joined(server, headers=OTHER_HEADERS) as client,
+    ):
+        for _ in range(150):
+            await client.say(type="session.open", sessionId="x", reqId="y")
 
-            assert await closed_with(client.socket) == CloseCode.FLOOD
+        assert await closed_with(client.socket) == CloseCode.FLOOD
 
 
 async def test_a_client_that_never_sets_up_is_closed(
