@@ -302,7 +302,7 @@ class ActiveCall:
         try:
             if self._hang_up.is_running:
                 await self._hang_up.join()
-            else:
+            elif self._media.is_open:
                 async with asyncio.timeout(timeout_s):
                     await self.close(drain=False)
         except (WSSCallError, TimeoutError) as error:

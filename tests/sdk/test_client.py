@@ -294,6 +294,47 @@ async def test_media_link_that_breaks_while_it_opens_is_tried_again() -> None:
             media.drop()
 
 
+async def test_command_given_before_the_media_link_is_open_is_sent_when_it_is() -> None:
+    async with ScriptedServer() as server, connected(server) as (client, control):
+        client.on(events.INCOMING_CALL)(print)
+        await server.offer(control)
+        await control.sync()
+        call = client.get_call("call-1")
+        assert call is not None
+
+        answering = asyncio.ensure_future(call.answer())
+        media = await server.medias.get()
+        media.respond(await media.expect_command("call.answer"))
+
+        await answering
+        media.drop()
+
+
+@pytest.mark.slow
+async def test_disconnect_while_a_media_link_opens_leaves_nothing() -> None:
+    asked, gone = asyncio.Event(), asyncio.Event()
+
+    async def think(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.set()
+        while await reader.read(1_000):
+            pass
+        writer.close()
+        gone.set()
+
+    mute = await asyncio.start_server(think, "127.0.0.1", 0)
+    async with ScriptedServer() as server, connected(server) as (client, control):
+        client.on(events.INCOMING_CALL)(print)
+        port = mute.sockets[0].getsockname()[1]
+        await server.offer(control, url=f"ws://127.0.0.1:{port}/media/call-1")
+        await asked.wait()
+
+        await client.disconnect()
+
+        await gone.wait()
+        assert client.get_call("call-1") is None
+    mute.close()
+
+
 # --- handlers that end ---------------------------------------------------------------------------
 
 

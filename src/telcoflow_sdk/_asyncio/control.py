@@ -111,9 +111,8 @@ class ControlConnection:
 
     def link_opened(self, link: Link) -> None:
         """The upgrade is done."""
-        self._driver.attach(link)
         self._engine.link_opened(self._loop.time())
-        self._driver.drain()
+        self._driver.attach(link)
 
     def text_received(self, data: bytes) -> None:
         """A message of the server's arrived."""

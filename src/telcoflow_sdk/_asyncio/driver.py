@@ -60,17 +60,18 @@ class EngineDriver(Generic[OutputT]):
         return self._link
 
     def attach(self, link: Link) -> None:
-        """Send over `link` from now on."""
+        """Send over `link` from now on, what the engine said before included."""
         self._link = link
+        self.drain()
 
     def detach(self) -> None:
-        """The link is gone; what the engine says from now on goes nowhere."""
+        """The link is gone; what the engine says from now on waits for the next one."""
         self._link = None
 
     def drain(self) -> None:
         """Take everything the engine has to say, then wait for its next deadline."""
-        for message in self._engine.take_messages():
-            if self._link is not None:
+        if self._link is not None:
+            for message in self._engine.take_messages():
                 self._link.send_text(message)
         for event in self._engine.take_events():
             self._on_event(event)

@@ -115,12 +115,10 @@ class Link(picows.WSListener):
 
     def close(self, code: CloseCode = CloseCode.NORMAL) -> None:
         """Say goodbye after what was queued; cut the socket if no answer comes. Idempotent."""
-        transport = self._transport
-        if transport is None or self._close_timer is not None:
+        if self._transport is None or self._close_timer is not None:
             return
-        transport.send_close(picows.WSCloseCode(code))
-        loop = asyncio.get_running_loop()
-        self._close_timer = loop.call_later(CLOSE_TIMEOUT_S, transport.disconnect, False)
+        self._transport.send_close(picows.WSCloseCode(code))
+        self._cut_off_later(self._transport)
 
     def abort(self) -> None:
         """Cut the socket at once. Idempotent."""
@@ -140,7 +138,10 @@ class Link(picows.WSListener):
     def on_ws_connected(self, transport: picows.WSTransport) -> None:
         """Called by picows."""
         self._transport = transport
-        self._events.link_opened(self)
+        try:
+            self._events.link_opened(self)
+        except Exception:
+            self._owner_failed()
 
     def on_ws_frame(self, transport: picows.WSTransport, frame: picows.WSFrame) -> None:
         """Called by picows. The frame's memory is gone afterwards, so it is copied here."""
@@ -155,9 +156,7 @@ class Link(picows.WSListener):
             elif kind in (_CONTINUATION, _TEXT, _BINARY):
                 self._fragment(transport, frame)
         except Exception:
-            # A mistake of ours must not pass for silence: say so, and let the owner recover.
-            _logger.exception("a message could not be handled; closing the link")
-            self.close(CloseCode.INTERNAL_ERROR)
+            self._owner_failed()
 
     def on_ws_disconnected(self, transport: picows.WSTransport) -> None:
         """Called by picows."""
@@ -173,10 +172,11 @@ class Link(picows.WSListener):
         # picows keeps the violation that made it close in a future nobody else looks at;
         # asyncio would complain about it when it is collected.
         asyncio.get_running_loop().create_task(_retrieve(transport))
-        if received is None:
-            self._events.link_lost(None, "")
-        else:
-            self._events.link_lost(int(received.code.value), received.reason or "")
+        code = int(received.code.value) if received is not None else None
+        try:
+            self._events.link_lost(code, (received and received.reason) or "")
+        except Exception:
+            self._owner_failed()
 
     def pause_writing(self) -> None:
         """Called by picows. What we queue is bounded by the server's own credit."""
@@ -187,7 +187,18 @@ class Link(picows.WSListener):
     def _peer_closes(self, transport: picows.WSTransport) -> None:
         if not transport.is_close_frame_sent:
             transport.send_close(picows.WSCloseCode.OK)
-        transport.disconnect()
+        transport.disconnect()  # after what is queued, which a peer that does not read prevents
+        self._cut_off_later(transport)
+
+    def _cut_off_later(self, transport: picows.WSTransport) -> None:
+        if self._close_timer is None:
+            loop = asyncio.get_running_loop()
+            self._close_timer = loop.call_later(CLOSE_TIMEOUT_S, transport.disconnect, False)
+
+    def _owner_failed(self) -> None:
+        """Say so: picows would swallow it, and a mistake of ours must not pass for silence."""
+        _logger.exception("an event of the link could not be handled; closing it")
+        self.close(CloseCode.INTERNAL_ERROR)
 
     def _fragment(self, transport: picows.WSTransport, frame: picows.WSFrame) -> None:
         """Put a message together from its frames, RFC 6455 §5.4."""

@@ -101,6 +101,11 @@ class MediaConnection:
         """Messages of the server's that were not understood."""
         return self._engine.ignored_messages
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the link is up."""
+        return self._driver.link is not None
+
     async def open(self, url: str, token: str, version: str, tls: ssl.SSLContext | None) -> None:
         """Open the link; a connection that fails is tried again twice, a refusal is not.
 

@@ -22,25 +22,29 @@ Script = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 class Ear:
     """Hears everything a link has to say."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, breaks_on: str = "") -> None:
+        self.breaks_on = breaks_on
         self.received: asyncio.Queue[tuple[str, bytes]] = asyncio.Queue()
         self.lost: asyncio.Future[tuple[int | None, str]] = (
             asyncio.get_running_loop().create_future()
         )
 
     def link_opened(self, link: Link) -> None:
-        self.link = link
+        if self.breaks_on == "opened":
+            raise LookupError("a mistake of the owner's")
 
     def text_received(self, data: bytes) -> None:
         self.received.put_nowait(("text", data))
 
     def binary_received(self, data: bytes) -> None:
-        if data == b"break the owner":
+        if self.breaks_on == "received":
             raise LookupError("a mistake of the owner's")
         self.received.put_nowait(("binary", data))
 
     def link_lost(self, code: int | None, reason: str) -> None:
         self.lost.set_result((code, reason))
+        if self.breaks_on == "lost":
+            raise LookupError("a mistake of the owner's")
 
 
 @asynccontextmanager
@@ -196,7 +200,6 @@ async def test_messages_up_to_the_limit_are_taken(size: int) -> None:
         ),
         ([frame(CONTINUATION, b"of nothing")], 1002),
         ([frame(TEXT, b"a", fin=False), frame(TEXT, b"b", fin=False)], 1002),
-        ([frame(BINARY, b"break the owner")], 1011),
     ],
 )
 async def test_what_breaks_the_rules_closes_the_link_with_a_code(
@@ -219,6 +222,21 @@ async def test_what_breaks_the_rules_closes_the_link_with_a_code(
         assert (kind, struct.unpack("!H", payload[:2])[0]) == (CLOSE, code)
         await link.wait_closed()
         await ear.lost
+
+
+@pytest.mark.parametrize("breaks_on", ["opened", "received", "lost"])
+async def test_mistake_of_the_owners_is_logged_and_closes_the_link(
+    breaks_on: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    closing = frame(CLOSE, struct.pack("!H", 1000)) if breaks_on == "lost" else b""
+    async with served(sends(frame(BINARY, b"\0ab"), closing)) as url:
+        ear = Ear(breaks_on=breaks_on)
+        link = await opened(url, ear)
+
+        await link.wait_closed()
+
+        await ear.lost
+        assert "a mistake of the owner's" in caplog.text
 
 
 async def test_what_is_sent_arrives_masked_and_uncompressed() -> None:
