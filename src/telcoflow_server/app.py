@@ -61,8 +61,13 @@ class Server:
             self._media_address, _new_id, ring_timeout_s=settings.calls.ring_timeout_s
         )
         self._recorder = Recorder()
-        self._media = MediaPort(self._exchange, self._tokens, settings.limits.messages_per_second)
         self._ticker = Ticker(self._tick)
+        self._media = MediaPort(
+            self._exchange,
+            self._tokens,
+            settings.limits.messages_per_second,
+            self._ticker.since_tick_ms,
+        )
         self._runner: web.AppRunner | None = None
         self._scratch: tempfile.TemporaryDirectory[str] | None = None
         self._phones: SandboxPort | None = None

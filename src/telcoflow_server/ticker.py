@@ -64,6 +64,11 @@ class Ticker:
             self._handle.cancel()
             self._handle = None
 
+    def since_tick_ms(self) -> float:
+        """Return how long ago the last tick's deadline was, 0 to 20 ms when all is well."""
+        deadline_s = self._start_s + self._ticks_done * TICK_S
+        return min(max(0.0, (time.monotonic() - deadline_s) * 1000), TICK_MS)
+
     def _wake(self) -> None:
         assert self._timer is not None, "the reader is removed before the timer is closed"
         self._timer.acknowledge()

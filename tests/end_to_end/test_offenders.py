@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import json
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -209,7 +209,7 @@ async def _answered_call(
     ],
 )
 async def test_an_offender_costs_at_most_two_mebibytes(
-    offend: Callable[[Sandbox], Awaitable[None]],
+    offend: Callable[[Sandbox], Coroutine[None, None, None]],
 ) -> None:
     async with sandbox() as server:
         await offend(server)  # what is loaded and allocated once, for the first of its kind

@@ -19,6 +19,9 @@ from telcoflow_server.call.call import Call
 from telcoflow_server.call.exchange import Exchange, NewCall
 from tests.support.links import MemoryControlLink, MemoryMediaLink
 
+SINCE_TICK_MS = 5.0
+"""When in a tick these agents speak."""
+
 CALLER, CALLEE = "+15550100", "+15550199"
 
 
@@ -73,7 +76,8 @@ class MemoryAgent:
         """Send a command; return its id."""
         command_id = f"cmd-{next(self._ids)}"
         data = {"command_id": command_id, "command": name, "timeout_ms": 10_000}
-        self._call.receive_message(msgspec.json.encode({"type": "command", "data": data}))
+        message = msgspec.json.encode({"type": "command", "data": data})
+        self._call.receive_message(message, SINCE_TICK_MS)
         return command_id
 
     def response(self, command_id: str) -> dict[str, Any] | None:
@@ -108,7 +112,7 @@ class MemoryAgent:
     def send_raw(self, data: bytes) -> None:
         """Send what is no command; the violation is the rim's to count."""
         try:
-            self._call.receive_message(data)
+            self._call.receive_message(data, SINCE_TICK_MS)
         except ProtocolViolation:
             return
         raise AssertionError("the call took it for a command")

@@ -11,6 +11,7 @@ import logging
 import socket
 import ssl
 import time
+from collections.abc import Callable
 from typing import cast
 
 import msgspec
@@ -51,9 +52,17 @@ class MediaPort:
         exchange: Where the calls are.
         tokens: Who may open a link.
         messages_per_second: The budget of each link.
+        since_tick_ms: Tells how long ago the last tick was.
     """
 
-    def __init__(self, exchange: Exchange, tokens: TokenMint, messages_per_second: float) -> None:
+    def __init__(
+        self,
+        exchange: Exchange,
+        tokens: TokenMint,
+        messages_per_second: float,
+        since_tick_ms: Callable[[], float],
+    ) -> None:
+        self._since_tick_ms = since_tick_ms
         self._exchange = exchange
         self._tokens = tokens
         self._messages_per_second = messages_per_second
@@ -102,7 +111,8 @@ class MediaPort:
         except Exception:
             logger.exception("media handshake failed")
             return _rejection(Refused(500, ErrorCode.INTERNAL_ERROR, "internal error"))
-        return AgentSocket(self._exchange, call, LinkBudget(self._messages_per_second), self._links)
+        budget = LinkBudget(self._messages_per_second)
+        return AgentSocket(self._exchange, call, budget, self._since_tick_ms, self._links)
 
     def _authorize(self, request: picows.WSUpgradeRequest) -> Call:
         path = request.path.decode("ascii", "replace").partition("?")[0]
@@ -134,9 +144,15 @@ class AgentSocket(picows.WSListener):
     """
 
     def __init__(
-        self, exchange: Exchange, call: Call, budget: LinkBudget, links: set[AgentSocket]
+        self,
+        exchange: Exchange,
+        call: Call,
+        budget: LinkBudget,
+        since_tick_ms: Callable[[], float],
+        links: set[AgentSocket],
     ) -> None:
         super().__init__()
+        self._since_tick_ms = since_tick_ms
         self._exchange = exchange
         self._call = call
         self._budget = budget
@@ -210,7 +226,7 @@ class AgentSocket(picows.WSListener):
             if kind == picows.WSMsgType.BINARY:
                 self._call.receive_audio(message)
             else:
-                self._call.receive_message(message)
+                self._call.receive_message(message, self._since_tick_ms())
         except ProtocolViolation:
             code = self._budget.malformed()
             if code is not None:

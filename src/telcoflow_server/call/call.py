@@ -22,6 +22,7 @@ from telcoflow_sdk.protocol.messages import (
     CommandResponse,
     CommandResponseData,
 )
+from telcoflow_sdk.protocol.states import CallState
 from telcoflow_server.call.ports import MediaLink, Phone
 from telcoflow_server.call.report import (
     CallReport,
@@ -30,7 +31,7 @@ from telcoflow_server.call.report import (
     Percentiles,
     StateEntered,
 )
-from telcoflow_server.call.state import CallState, CommandRefused, next_state, parse_command
+from telcoflow_server.call.state import CommandRefused, next_state, parse_command
 from telcoflow_server.legs.agent import AgentLeg
 from telcoflow_server.media.plane import Row
 from telcoflow_server.media.routing import Mode, Slot
@@ -128,8 +129,13 @@ class Call:
         self._link = None
         self.end(self._closing or EndReason.AGENT_LOST)
 
-    def receive_message(self, data: bytes | str) -> None:
+    def receive_message(self, data: bytes | str, since_tick_ms: float) -> None:
         """Act on one JSON message of the agent's.
+
+        Args:
+            data: The message.
+            since_tick_ms: How long ago the last tick was, 0 to 20: places what it does inside
+                the tick on the call's time axis.
 
         Raises:
             ProtocolViolation: it was no command; the agent has been told, the caller counts it.
@@ -145,7 +151,7 @@ class Call:
                 self._tell_error(violation.code, str(violation))
             raise
         try:
-            self._carry_out(command)
+            self._carry_out(command, since_tick_ms)
         except CommandRefused as refusal:
             self._respond(command.command_id, refusal.code, str(refusal))
 
@@ -170,7 +176,7 @@ class Call:
         self._tell_error(code, "audio is a channel byte 0 followed by PCM")
         raise ProtocolViolation(code, "unusable audio message")
 
-    def _carry_out(self, command: CommandData) -> None:
+    def _carry_out(self, command: CommandData, since_tick_ms: float) -> None:
         name = parse_command(command.command)
         state = next_state(self.state, name)
         if name is CommandName.ANSWER:
@@ -179,7 +185,7 @@ class Call:
             self._connect_media()
             self._respond(command.command_id)
         elif name is CommandName.INTERRUPT:
-            self._respond(command.command_id, result=self._clear())
+            self._respond(command.command_id, result=self._clear(since_tick_ms))
         else:
             self._close(name, command.command_id)
 
@@ -188,13 +194,15 @@ class Call:
         self._row.attach(Slot.AGENT, self._leg, self._leg, self._audio.sample_rate_hz)
         self._phone.answered(self._row.tick)
 
-    def _clear(self) -> dict[str, float]:
+    def _clear(self, since_tick_ms: float) -> dict[str, float]:
         assert self._leg is not None, "commands come from an attached agent"
         dropped_bytes = self._leg.clear()
         dropped_ms = self._audio.bytes_to_ms(dropped_bytes)
         heard_ms = self._leg.heard_ms
         if len(self._clears) < CLEARS_KEPT and self.state is CallState.ANSWERED:
-            self._clears.append(ClearReport(self.tick * TICK_MS, dropped_ms, heard_ms))
+            # The frame of the last tick is sounding at the phone right now.
+            at_ms = max(0.0, (self.tick - 1) * TICK_MS + since_tick_ms)
+            self._clears.append(ClearReport(round(at_ms, 1), dropped_ms, heard_ms))
         return {"dropped_bytes": dropped_bytes, "dropped_ms": dropped_ms, "heard_ms": heard_ms}
 
     def _close(self, name: CommandName, command_id: str) -> None:

@@ -30,7 +30,7 @@ class GapReport(Struct, frozen=True):
 class ClearReport(Struct, frozen=True):
     """The agent discarded queued audio: how much of it, and how much had been heard."""
 
-    at_ms: int
+    at_ms: float
     dropped_ms: float
     heard_ms: float
 

@@ -1,37 +1,14 @@
-"""The states of a call and which command leads where, as one table.
+"""What a command does to the state of a call: allowed or refused, and with which words.
 
-Not here: what a command does besides (`call.py`), who may send it (`session.py`).
-Implements "Call states" of docs/explanation/calls.md. An absent entry is the error
-`INVALID_STATE`, with both names in it.
+Not here: the table itself, which both ends share (`telcoflow_sdk/protocol/states.py`); what a
+command does besides (`call.py`). Implements "Call states" of docs/explanation/calls.md.
 """
 
 from __future__ import annotations
 
-from enum import StrEnum
-
 from telcoflow_sdk.protocol.codes import ErrorCode
 from telcoflow_sdk.protocol.commands import CommandName
-
-
-class CallState(StrEnum):
-    """Where a call is in its life; the names an application sees."""
-
-    PENDING = "PENDING"  # ringing at the caller's end
-    ANSWERED = "ANSWERED"  # caller and agent talk
-    DISCONNECTED = "DISCONNECTED"  # over
-
-
-TRANSITIONS: dict[tuple[CallState, CommandName], CallState] = {
-    (CallState.PENDING, CommandName.ANSWER): CallState.ANSWERED,
-    # A ringing call that the agent closes or disconnects is rejected: the caller gets busy.
-    (CallState.PENDING, CommandName.CLOSE): CallState.DISCONNECTED,
-    (CallState.PENDING, CommandName.DISCONNECT): CallState.DISCONNECTED,
-    # Nothing can be queued yet, so this drops nothing; 1.0.0 sends it all the same.
-    (CallState.PENDING, CommandName.INTERRUPT): CallState.PENDING,
-    (CallState.ANSWERED, CommandName.INTERRUPT): CallState.ANSWERED,
-    (CallState.ANSWERED, CommandName.CLOSE): CallState.DISCONNECTED,
-    (CallState.ANSWERED, CommandName.DISCONNECT): CallState.DISCONNECTED,
-}
+from telcoflow_sdk.protocol.states import TRANSITIONS, CallState
 
 
 class CommandRefused(Exception):

@@ -130,7 +130,7 @@ def interruption(
     clear_ms = next((clear.at_ms for clear in clears if clear.at_ms >= onset_ms), None)
     if clear_ms is None:
         return None
-    start = clear_ms * sample_rate_hz // 1000
+    start = round(clear_ms * sample_rate_hz / 1000)
     rest = heard[start : start + STOP_WINDOW_MS * sample_rate_hz // 1000]
     audible = np.flatnonzero(np.abs(rest.astype(np.int32)) > AUDIBLE)
     last_ms = (int(audible[-1]) + 1) * 1000 / sample_rate_hz if len(audible) else 0.0

@@ -6,13 +6,8 @@ import pytest
 
 from telcoflow_sdk.protocol.codes import ErrorCode
 from telcoflow_sdk.protocol.commands import CommandName
-from telcoflow_server.call.state import (
-    TRANSITIONS,
-    CallState,
-    CommandRefused,
-    next_state,
-    parse_command,
-)
+from telcoflow_sdk.protocol.states import TRANSITIONS, CallState
+from telcoflow_server.call.state import CommandRefused, next_state, parse_command
 
 
 @pytest.mark.parametrize("command", CommandName)
