@@ -20,7 +20,7 @@ from typing import ParamSpec, TypeVar
 import pytest
 
 ROOT = Path(__file__).parents[1]
-SOCKET_RING = ("tests/sdk/_asyncio", "tests/server/api", "tests/end_to_end")
+SOCKET_RING = ("tests/sdk/_asyncio", "tests/sdk/test_c", "tests/server/api", "tests/end_to_end")
 """Where tests use real sockets: asyncio's debug mode, ten times slower, is on there only."""
 
 GRACE_S = 2.0
