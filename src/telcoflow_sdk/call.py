@@ -132,8 +132,6 @@ class ActiveCall:
         """Where the call stands."""
         return self._media.state
 
-    # --- commands -------------------------------------------------------------------------------
-
     async def answer(self) -> None:
         """Answer the call; the caller hears silence until audio is queued.
 
@@ -178,8 +176,6 @@ class ActiveCall:
     ) -> None:
         """End the call for everybody; a ringing one is rejected. Otherwise as `close`."""
         await self._hang_up.run(CommandName.DISCONNECT, drain, drain_timeout_s)
-
-    # --- audio ----------------------------------------------------------------------------------
 
     def audio_stream(self) -> AudioStream:
         """Return an async iterator over what the agent hears: raw PCM, from the answer on.
@@ -245,8 +241,6 @@ class ActiveCall:
             ignored_messages=self._media.ignored_messages,
         )
 
-    # --- events ---------------------------------------------------------------------------------
-
     def on(self, event: str) -> Callable[[HandlerT], HandlerT]:
         """Register the decorated function for an event of this call; returns it unchanged.
 
@@ -281,8 +275,6 @@ class ActiveCall:
         else:
             self._handlers.add(kind, handler)
 
-    # --- for the client ---------------------------------------------------------------------------
-
     @property
     def session_id(self) -> str:
         """The session this call belongs to on the control link."""
@@ -310,8 +302,6 @@ class ActiveCall:
         finally:
             self._media.end(EndCause.ABANDONED)
         await self._media.wait_closed()
-
-    # --- inside -----------------------------------------------------------------------------------
 
     async def _interrupt(self) -> tuple[int, float | None]:
         if self.state is CallState.DISCONNECTED:

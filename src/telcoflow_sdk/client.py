@@ -197,8 +197,6 @@ class TelcoflowClient:
         """Return the live call with this id, or None."""
         return self._calls.get(call_id)
 
-    # --- the control link -------------------------------------------------------------------------
-
     async def _keep_connected(self, control: ControlConnection) -> None:
         backoff = Backoff(self._config.reconnect, random.random)
         while True:
@@ -254,8 +252,6 @@ class TelcoflowClient:
         self._sessions.pop(call.session_id, None)
         if self._control is not None:
             self._control.forget_session(call.session_id)
-
-    # --- calls ------------------------------------------------------------------------------------
 
     async def _deliver(self, call: ActiveCall, offer: CallIn) -> None:
         try:

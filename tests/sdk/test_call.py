@@ -31,9 +31,6 @@ def happenings(session: Session, event: str) -> asyncio.Queue[tuple[Any, ...]]:
     return seen
 
 
-# --- what a call is ---------------------------------------------------------------------------------
-
-
 async def test_call_says_who_calls_whom_and_where_it_stands() -> None:
     async with in_call(answered=False) as session:
         call = session.call
@@ -61,9 +58,6 @@ async def test_statistics_tell_what_went_through() -> None:
         assert statistics.received_bytes == 960
         assert (statistics.outgoing.sent_bytes, statistics.outgoing.queued_bytes) == (500, 460)
         assert statistics.ignored_messages == 1
-
-
-# --- answering --------------------------------------------------------------------------------------
 
 
 async def test_answer_leads_to_answered_and_is_told_to_handlers() -> None:
@@ -133,9 +127,6 @@ async def test_cancelled_answer_is_still_noticed() -> None:
         assert session.call.state is CallState.ANSWERED
 
 
-# --- the end ----------------------------------------------------------------------------------------
-
-
 async def test_lost_media_link_ends_the_call_and_fails_the_command_in_flight_at_once() -> None:
     """Flaw 5 of the published client: the state stayed LIVE and the command hung for 15 s."""
     async with in_call(answered=False) as session:
@@ -183,9 +174,6 @@ async def test_handler_that_comes_after_the_end_is_still_told() -> None:
         terminated = happenings(session, events.CALL_TERMINATED)
 
         await terminated.get()
-
-
-# --- events -----------------------------------------------------------------------------------------
 
 
 async def test_event_handler_may_await_a_command_on_its_own_call() -> None:
@@ -298,9 +286,6 @@ async def test_decorator_returns_the_function_and_unknown_events_are_named() -> 
             session.call.on("call.finished")
         with pytest.raises(ValueError, match="no event"):
             session.call.register_event_handler("call.incoming", handler)
-
-
-# --- what must not be seen --------------------------------------------------------------------------
 
 
 async def test_nothing_secret_is_logged_in_a_whole_call(caplog: pytest.LogCaptureFixture) -> None:

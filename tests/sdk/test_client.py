@@ -28,9 +28,6 @@ async def hang_up(media: Peer, command: str = "call.close") -> None:
     await media.closed
 
 
-# --- calls ------------------------------------------------------------------------------------------
-
-
 async def test_media_link_is_open_before_the_handler_runs() -> None:
     async with in_call(answered=False) as session:
         assert session.media.headers["Authorization"] == f"Bearer {TOKEN}"
@@ -236,9 +233,6 @@ async def test_disconnect_while_a_media_link_opens_leaves_nothing() -> None:
         await gone.wait()
         assert client.get_call("call-1") is None
     mute.close()
-
-
-# --- handlers that end ------------------------------------------------------------------------------
 
 
 async def test_handler_that_returns_does_not_end_the_call() -> None:

@@ -107,8 +107,6 @@ class ControlConnection:
         """The call of this session is over."""
         self._engine.forget_session(session_id)
 
-    # --- LinkEvents -----------------------------------------------------------------------------
-
     def link_opened(self, link: Link) -> None:
         """The upgrade is done."""
         self._engine.link_opened(self._loop.time())

@@ -133,8 +133,6 @@ class Link(picows.WSListener):
             self._closed = asyncio.get_running_loop().create_future()
         await asyncio.shield(self._closed)
 
-    # --- called by picows ---------------------------------------------------------------------
-
     def on_ws_connected(self, transport: picows.WSTransport) -> None:
         """Called by picows."""
         self._transport = transport

@@ -203,8 +203,6 @@ class MediaConnection:
         if link is not None:
             await link.wait_closed()
 
-    # --- LinkEvents -----------------------------------------------------------------------------
-
     def link_opened(self, link: Link) -> None:
         """The upgrade is done."""
         self._driver.attach(link)

@@ -13,7 +13,7 @@ from typing import Any
 
 from msgspec import UNSET, Struct, UnsetType, field
 
-# --- control link, client to server -------------------------------------------------------------
+# Control link, client to server
 
 
 class SetupData(Struct, frozen=True, rename="camel"):
@@ -44,7 +44,7 @@ class SessionReady(Struct, frozen=True, rename="camel", tag_field="type", tag="s
 
 ControlRequest = Setup | SessionOpen | SessionReady
 
-# --- control link, server to client -------------------------------------------------------------
+# Control link, server to client
 
 
 class SetupDone(Struct, frozen=True, rename="camel", tag_field="type", tag="setup.done"):
@@ -107,7 +107,7 @@ class ControlError(Struct, frozen=True, rename="camel", tag_field="type", tag="e
 
 ControlEvent = SetupDone | Response | SessionNotify | CallIn | SessionClosed | ControlError
 
-# --- media link, client to server ---------------------------------------------------------------
+# Media link, client to server
 
 
 class CommandData(Struct, frozen=True):
@@ -125,7 +125,7 @@ class Command(Struct, frozen=True, tag_field="type", tag="command"):
     data: CommandData
 
 
-# --- media link, server to client ---------------------------------------------------------------
+# Media link, server to client
 
 
 class BufferRequestData(Struct, frozen=True, omit_defaults=True):

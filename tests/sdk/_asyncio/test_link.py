@@ -145,9 +145,6 @@ async def close(link: Link) -> None:
     await link.wait_closed()
 
 
-# --- messages ------------------------------------------------------------------------------------
-
-
 async def test_messages_arrive_whole_in_order_also_with_the_upgrade() -> None:
     async with served(sends(frame(TEXT, b"{}"), frame(BINARY, b"\0ab"), frame(TEXT, b"x"))) as url:
         ear = Ear()
@@ -260,9 +257,6 @@ async def test_what_is_sent_arrives_masked_and_uncompressed() -> None:
         await link.wait_closed()
 
 
-# --- the end -------------------------------------------------------------------------------------
-
-
 async def test_close_of_the_servers_is_answered_and_reported_with_its_code() -> None:
     answered: asyncio.Queue[tuple[int, bytes]] = asyncio.Queue()
 
@@ -312,9 +306,6 @@ async def test_server_that_does_not_answer_a_close_is_cut_off() -> None:
 
         await link.wait_closed()
         assert await ear.lost == (None, "")
-
-
-# --- links that do not open ----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
