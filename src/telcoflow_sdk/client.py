@@ -117,16 +117,18 @@ class TelcoflowClient:
             ControlEngine(self._config.sample_rate, _make_id),
             self._control_event,
         )
+        self._shutdown = None
         try:
             if self._handlers:
                 control.accept_calls()
             await control.open()
         except BaseException:
-            self._control = None
+            if self._control is control:
+                self._control = None
             raise
-        if self._shutdown is not None and not self._shutdown.done():
+        if self._control is not control:
+            await control.close()
             raise WSSConnectionError("the client was disconnected while it connected")
-        self._shutdown = None
         self._failure = None
         self._closed.clear()
         self._supervisor = asyncio.create_task(

@@ -51,6 +51,17 @@ async def test_withheld_number_is_none_and_loses_no_call(number: str | None) -> 
         media.drop()
 
 
+async def test_handler_may_be_registered_before_connecting() -> None:
+    async with ScriptedServer() as server:
+        calls: asyncio.Queue[ActiveCall] = asyncio.Queue()
+        client = TelcoflowClient(config(server))
+        client.on(events.INCOMING_CALL)(calls.put_nowait)
+        async with client:
+            media = await server.deliver(await server.controls.get())
+            assert (await calls.get()).call_id == "call-1"
+            media.drop()
+
+
 async def test_client_without_a_handler_claims_nothing_until_there_is_one() -> None:
     async with ScriptedServer() as server, connected(server) as (client, control):
         control.send("session.notify", sessionId="s1")

@@ -95,6 +95,35 @@ async def test_connecting_twice_is_an_error() -> None:
             await client.connect()
 
 
+async def test_client_that_is_disconnected_while_it_connects_does_not_stay() -> None:
+    async with ScriptedServer() as server:
+        client = TelcoflowClient(config(server))
+        connecting = asyncio.ensure_future(client.connect())
+        await asyncio.sleep(0)
+
+        await client.disconnect()
+
+        with pytest.raises(WSSConnectionError, match="while it connected"):
+            await connecting
+        async with client:
+            await server.controls.get()
+
+
+async def test_client_that_is_disconnected_during_the_set_up_does_not_stay() -> None:
+    async with ScriptedServer() as server:
+        server.answers_setup = False
+        client = TelcoflowClient(config(server))
+        connecting = asyncio.ensure_future(client.connect())
+        control = await server.controls.get()
+        await control.expect("setup")
+
+        await client.disconnect()
+
+        with pytest.raises(WSSConnectionError):
+            await connecting
+        await control.closed
+
+
 async def test_client_can_connect_again_after_disconnecting() -> None:
     async with ScriptedServer() as server:
         client = TelcoflowClient(config(server))
