@@ -40,7 +40,7 @@ class _Placed(msgspec.Struct):
 
 
 class _Line(msgspec.Struct):
-    """Either end of the union is told by its keys: the last line holds only the report."""
+    """A line of a call's events: only the last one has a report, and nothing else."""
 
     report: CallReport | None = None
 

@@ -61,7 +61,7 @@ def demo(out: Path) -> int:
 
 async def _demonstrate(out: Path, console: Console) -> None:
     console.print("[bold]1[/] starting a sandbox")
-    async with sandbox() as (_, url):
+    async with sandbox() as url:
         access = Access.from_environment(url, {})
         console.print(f"  it listens at {url}", highlight=False)
         async with Phones(access) as phones:

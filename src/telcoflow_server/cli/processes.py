@@ -47,8 +47,8 @@ class Process:
 
 
 @asynccontextmanager
-async def sandbox() -> AsyncIterator[tuple[Process, str]]:
-    """Run `telcoflow sandbox` on free ports; give its process and its address."""
+async def sandbox() -> AsyncIterator[str]:
+    """Run `telcoflow sandbox` on free ports; give its address."""
     command = (sys.executable, "-m", "telcoflow_server.cli", "sandbox", "--port", "0")
     async with _child(command, {}) as process:
         try:
@@ -58,7 +58,7 @@ async def sandbox() -> AsyncIterator[tuple[Process, str]]:
             line = ""
         if not line.startswith("ready "):
             raise DemoError(f"the sandbox did not start:\n{process.output()}")
-        yield process, line.split()[1]
+        yield line.split()[1]
 
 
 @asynccontextmanager
