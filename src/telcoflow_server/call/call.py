@@ -8,12 +8,13 @@ in as bytes, time as ticks, and everything it does goes to its ports.
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from telcoflow_sdk.audio.format import TICK_MS, AudioFormat
 from telcoflow_sdk.protocol.codec import ProtocolViolation, decode_command, encode
-from telcoflow_sdk.protocol.codes import NORMAL_END_REASONS, CloseCode, EndReason, ErrorCode
+from telcoflow_sdk.protocol.codes import CloseCode, EndReason, ErrorCode
 from telcoflow_sdk.protocol.commands import CallEventName, CommandName
 from telcoflow_sdk.protocol.messages import (
     CallEventData,
@@ -92,6 +93,7 @@ class Call:
         self._closing_commands: list[str] = []
         self._states = [StateEntered(CallState.PENDING, 0)]
         self._clears: list[ClearReport] = []
+        self._refusals: Counter[ErrorCode] = Counter()
         self._has_reported_overrun = False
 
     @property
@@ -267,7 +269,6 @@ class Call:
         self._ended_tick = self._row.tick
         self._phone.ended(self._ended_tick, reason)
         self._row.close()
-        self._log_end()
         self._on_ended(self)
 
     def _enter(self, state: CallState) -> None:
@@ -284,6 +285,8 @@ class Call:
         *,
         result: object = None,
     ) -> None:
+        if error_code is not None:
+            self._refusals[error_code] += 1
         data = CommandResponseData(
             command_id,
             success=error_code is None,
@@ -294,6 +297,7 @@ class Call:
         self._send(CommandResponse(data))
 
     def _tell_error(self, code: ErrorCode, message: str) -> None:
+        self._refusals[code] += 1
         data = CallEventData(CallEventName.ERROR, error_code=code, error_message=message)
         self._send(CallEventMessage(data))
 
@@ -319,20 +323,11 @@ class Call:
             prefill_ms=statistics.playout.prefill_ms if statistics else 0.0,
             lead_ms=statistics.playout.lead_ms if statistics else 0.0,
             end_reason=self.end_reason,
-        )
-
-    def _log_end(self) -> None:
-        assert self.end_reason is not None, "only a call that ends is logged"
-        report = self.report(Percentiles(0.0, 0.0))
-        level = logging.INFO if self.end_reason in NORMAL_END_REASONS else logging.WARNING
-        logger.log(
-            level,
-            "call %s ended: %s after %d ms, %d frames to the agent, %d from it, %d gaps, %d clears",
-            self.identity.call_id,
-            self.end_reason,
-            report.duration_ms,
-            report.frames_to_agent,
-            report.frames_from_agent,
-            len(report.gaps),
-            len(report.clears),
+            gap_count=statistics.playout.gap_count if statistics else 0,
+            gap_ms=statistics.playout.gap_ms if statistics else 0,
+            discarded_ms=self._audio.bytes_to_ms(statistics.playout.discarded_bytes)
+            if statistics
+            else 0.0,
+            unread_ms=statistics.dropped_frames * TICK_MS if statistics else 0.0,
+            refusals=dict(self._refusals),
         )

@@ -13,12 +13,18 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from telcoflow_sdk.audio.format import TICK_MS
-from telcoflow_sdk.protocol.codes import CloseCode, EndReason, session_close_reason
+from telcoflow_sdk.protocol.codes import (
+    NORMAL_END_REASONS,
+    CloseCode,
+    EndReason,
+    session_close_reason,
+)
 from telcoflow_server.call.call import Call, CallIdentity
 from telcoflow_server.call.ports import MediaLink, Phone
-from telcoflow_server.call.report import CallReport, Percentiles
+from telcoflow_server.call.report import CallReport, Percentiles, end_fields, end_line
 from telcoflow_server.call.session import AddressMaker, Session, SessionBoard
 from telcoflow_server.media.plane import MIX_RATE_HZ, FrameLane, FrameSink, FrameSource, MediaPlane
 from telcoflow_server.media.routing import Slot
@@ -82,6 +88,7 @@ class Exchange:
         board: The sessions of these calls, as clients see them.
         is_draining: Set it, and no new call is placed.
         on_empty: Called whenever the last running call has ended.
+        on_report: Called with the report of every call that has ended.
         new_id: Makes an id.
 
     Concurrency: one thread; no method waits.
@@ -93,6 +100,7 @@ class Exchange:
         self.board = SessionBoard(make_address, new_id)
         self.is_draining = False
         self.on_empty: Callable[[], None] | None = None
+        self.on_report: Callable[[CallReport], None] | None = None
         self.new_id = new_id
         self._ring_ticks = int(ring_timeout_s * 1000 / TICK_MS)
         self._plane = MediaPlane()
@@ -104,6 +112,16 @@ class Exchange:
     def call_count(self) -> int:
         """How many calls run."""
         return len(self._lines)
+
+    @property
+    def calls(self) -> tuple[Call, ...]:
+        """The calls that run, oldest first."""
+        return tuple(line.call for line in self._lines.values())
+
+    @property
+    def failed_legs(self) -> int:
+        """How many legs were taken out because they raised."""
+        return self._plane.statistics().failed_legs
 
     def place(
         self,
@@ -204,6 +222,10 @@ class Exchange:
     def _call_ended(self, call: Call) -> None:
         line = self._lines[call.identity.call_id]
         assert call.end_reason is not None, "a call ends with a reason"
+        report = self.report(call)
+        _log_end(report, line.session)
+        if self.on_report is not None:
+            self.on_report(report)
         self.board.close(line.session, session_close_reason(call.end_reason))
         if line.recording is not None:
             line.recording.close()
@@ -222,3 +244,23 @@ class Exchange:
         indexes = np.arange(self._ticks - count, self._ticks) % LATENESS_TICKS_KEPT
         p50, p99 = np.percentile(np.frombuffer(self._lateness_ms, np.float32)[indexes], [50, 99])
         return Percentiles(round(float(p50), 3), round(float(p99), 3))
+
+    def lateness_ms(self, since_tick: int) -> tuple[int, NDArray[np.float32]]:
+        """Return how late ticks were, from one on, as far as the last ten minutes hold them.
+
+        Args:
+            since_tick: What an earlier call returned, or 0.
+
+        Returns:
+            The tick to continue at, and milliseconds, float32, shape (n,).
+        """
+        first = max(since_tick, self._ticks - LATENESS_TICKS_KEPT)
+        indexes = np.arange(first, self._ticks) % LATENESS_TICKS_KEPT
+        return self._ticks, np.frombuffer(self._lateness_ms, np.float32)[indexes]
+
+
+def _log_end(report: CallReport, session: Session) -> None:
+    ids = {"connector_uuid": session.connector_uuid, "session_id": session.session_id}
+    fields = end_fields(report, ids)
+    level = logging.INFO if report.end_reason in NORMAL_END_REASONS else logging.WARNING
+    logger.log(level, "%s", end_line(fields), extra=fields)

@@ -7,9 +7,12 @@ zero is the tick on which the call was placed.
 
 from __future__ import annotations
 
-from msgspec import Struct
+from collections import Counter
+from collections.abc import Iterable, Mapping
 
-from telcoflow_sdk.protocol.codes import EndReason
+from msgspec import Struct, field
+
+from telcoflow_sdk.protocol.codes import EndReason, ErrorCode
 
 
 class StateEntered(Struct, frozen=True):
@@ -43,7 +46,13 @@ class Percentiles(Struct, frozen=True):
 
 
 class CallReport(Struct, frozen=True):
-    """One call in numbers. `end_reason` is None while it runs."""
+    """One call in numbers. `end_reason` is None while it runs.
+
+    `gaps` lists the last thousand; `gap_count` and `gap_ms` are of all of them. `discarded_ms` of
+    the agent's audio came unasked or after it had hung up. `unread_ms` of what was said in the call
+    never reached the agent, because it did not read. `refusals` are the codes its commands and
+    messages were refused with, and how often.
+    """
 
     call_id: str
     answered: bool
@@ -57,3 +66,53 @@ class CallReport(Struct, frozen=True):
     prefill_ms: float
     lead_ms: float
     end_reason: EndReason | None
+    gap_count: int = 0
+    gap_ms: int = 0
+    discarded_ms: float = 0.0
+    unread_ms: float = 0.0
+    refusals: dict[ErrorCode, int] = field(default_factory=dict)
+
+
+def end_fields(report: CallReport, ids: Mapping[str, str]) -> dict[str, str | int | float]:
+    """Return an ended call as the fields of one log line, each a plain number or word.
+
+    Args:
+        report: The call, over.
+        ids: Its names by field, such as `connector_uuid`; never a number dialled.
+    """
+    causes = Counter(gap.cause for gap in report.gaps)
+    return {
+        "call_id": report.call_id,
+        **ids,
+        "end_reason": str(report.end_reason),
+        "duration_ms": report.duration_ms,
+        "states": _in_order(report.states),
+        "frames_to_agent": report.frames_to_agent,
+        "frames_from_agent": report.frames_from_agent,
+        "gaps": report.gap_count,
+        "gaps_ms": report.gap_ms,
+        "gap_causes": ",".join(f"{cause}:{count}" for cause, count in sorted(causes.items())),
+        "clears": len(report.clears),
+        "cleared_ms": round(sum(clear.dropped_ms for clear in report.clears), 1),
+        "discarded_ms": report.discarded_ms,
+        "unread_ms": report.unread_ms,
+        "lead_ms": report.lead_ms,
+        "prefill_ms": report.prefill_ms,
+        "tick_lateness_p50_ms": report.tick_lateness_ms.p50,
+        "tick_lateness_p99_ms": report.tick_lateness_ms.p99,
+        "refusals": ",".join(f"{code}:{n}" for code, n in sorted(report.refusals.items())),
+    }
+
+
+def end_line(fields: Mapping[str, str | int | float]) -> str:
+    """Return those fields as text; what is empty is left out."""
+    words = " ".join(
+        f"{name}={value}"
+        for name, value in fields.items()
+        if name not in ("call_id", "end_reason") and value != ""
+    )
+    return f"call {fields['call_id']} ended: {fields['end_reason']} {words}"
+
+
+def _in_order(entered: Iterable[StateEntered]) -> str:
+    return ",".join(f"{state.name}@{state.at_ms}" for state in entered)
