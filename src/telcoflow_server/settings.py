@@ -1,30 +1,22 @@
-"""Everything that can be set, from a TOML file, the environment and the command line.
+"""Everything that can be set, with its default and its range.
 
-Not here: what the settings do; engines are given values, never this tree.
-Every key is in config.sample.toml; a test compares that file with the defaults below.
+Not here: where values come from (`loading.py`), and what they do; engines are given values, never
+this tree. Every key is in config.sample.toml; a test compares that file with the defaults below.
 """
 
 from __future__ import annotations
 
-import difflib
 import ipaddress
-import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, get_type_hints
 
-import msgspec
-
-ENVIRONMENT_PREFIX = "TELCOFLOW_"
-
-CLIENT_VARIABLES = frozenset(
-    {"TELCOFLOW_BASE_URL", "TELCOFLOW_API_KEY", "TELCOFLOW_CONNECTOR_UUID"}
-)
-"""What agents and `telcoflow call` read; the server leaves them alone."""
-
 SANDBOX_NAME = "sandbox"
-"""API key and connector uuid of a sandbox that was given no connectors."""
+"""API key, connector uuid and admin key of a sandbox that was given no connectors."""
+
+ADMIN_KEY_LENGTH = 16
+"""Fewer characters can be guessed."""
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
@@ -54,6 +46,8 @@ class ServerSettings:
     """None: one above `port`, or a free one where `port` is 0."""
     drain_timeout_s: float = 30.0
     """How long running calls may go on after the first signal to stop."""
+    keys_file: Path | None = None
+    """API keys as digests, made by `telcoflow keys`. None: those of the connectors only."""
 
     def __post_init__(self) -> None:
         _check_range("server.port", self.port, 0, 65535)
@@ -73,17 +67,45 @@ class ServerSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TlsSettings:
+    """The server's certificate, and whose certificates clients may show. Read again on SIGHUP."""
+
+    cert_file: Path | None = None
+    """PEM, the chain included. With it both ports speak TLS only. None: no TLS."""
+    key_file: Path | None = None
+    client_ca_file: Path | None = None
+    """PEM, the authorities that sign clients' certificates. None: clients are not asked for one."""
+    crl_file: Path | None = None
+    """PEM, one revocation list for each of these authorities. None: nothing is revoked."""
+
+    def __post_init__(self) -> None:
+        for name, needs in (
+            ("key_file", "cert_file"),
+            ("cert_file", "key_file"),
+            ("client_ca_file", "cert_file"),
+            ("crl_file", "client_ca_file"),
+        ):
+            if getattr(self, name) is not None and getattr(self, needs) is None:
+                raise SettingsError(f"tls.{name}", f"needs tls.{needs}, which is not set")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectorSettings:
-    """One connector: agents that show this key are offered its calls."""
+    """One connector: agents that show its key or a certificate of its are offered its calls."""
 
     connector_uuid: str
-    api_key: str = field(repr=False)
+    api_key: str | None = field(default=None, repr=False)
+    certificate_sha256: tuple[str, ...] = ()
+    """Fingerprints of client certificates: 64 hexadecimal digits each."""
 
     def __post_init__(self) -> None:
         if not self.connector_uuid:
             raise SettingsError("connectors", "need a connector_uuid each")
-        if not self.api_key:
+        if self.api_key == "":
             raise SettingsError("connectors", f"{self.connector_uuid!r} has an empty API key")
+
+
+SANDBOX_CONNECTOR = ConnectorSettings(connector_uuid=SANDBOX_NAME, api_key=SANDBOX_NAME)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,10 +123,12 @@ class CallSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MediaSettings:
-    """How agents reach the media links."""
+    """How agents reach the media links, and what lets them in beside the call's token."""
 
     public_url: str | None = None
     """Base of the media links' addresses. None: the host by which the agent reached us."""
+    require_client_certificate: bool = False
+    """Whether a media link must show a certificate of the connector's, too."""
 
     def __post_init__(self) -> None:
         if self.public_url is not None and not self.public_url.startswith(("ws://", "wss://")):
@@ -115,13 +139,38 @@ class MediaSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LimitSettings:
-    """What one client may use."""
+    """What one client, one address and one connector may use."""
 
     messages_per_second: int = 500
     """Per link; 50 a second carry audio. A client above it is cut off with close code 4429."""
+    calls_per_connector: int = 2000
+    """Running at once. The default is more than a node carries: it bounds runaways only."""
+    call_duration_s: float = 14_400.0
+    """A call ends after this: what nobody hung up for four hours was forgotten."""
+    connections_per_address: int = 4096
+    """Open at once, on both ports. One machine of agents needs one for each of its calls."""
+    connection_attempts_per_minute: int = 12_000
+    """Of one address, on both ports, as a burst too: a thousand calls may begin at once."""
 
     def __post_init__(self) -> None:
         _check_range("limits.messages_per_second", self.messages_per_second, 1, 100_000)
+        _check_range("limits.calls_per_connector", self.calls_per_connector, 1, 100_000)
+        _check_range("limits.call_duration_s", self.call_duration_s, 1, 604_800)
+        _check_range("limits.connections_per_address", self.connections_per_address, 1, 1_000_000)
+        _check_range(
+            "limits.connection_attempts_per_minute",
+            self.connection_attempts_per_minute,
+            1,
+            1_000_000,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdminSettings:
+    """Who may run the server by HTTP."""
+
+    key: str | None = field(default=None, repr=False)
+    """What `telcoflow drain` must show. None: nobody may."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,7 +183,7 @@ class LogSettings:
 
     def __post_init__(self) -> None:
         if self.level.lower() not in LOG_LEVELS:
-            raise SettingsError("log.level", f"must be {_one_of(LOG_LEVELS)}, not {self.level!r}")
+            raise SettingsError("log.level", f"must be {one_of(LOG_LEVELS)}, not {self.level!r}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,24 +191,48 @@ class Settings:
     """All settings of one server."""
 
     server: ServerSettings = field(default_factory=ServerSettings)
+    tls: TlsSettings = field(default_factory=TlsSettings)
     connectors: tuple[ConnectorSettings, ...] = ()
     calls: CallSettings = field(default_factory=CallSettings)
     media: MediaSettings = field(default_factory=MediaSettings)
     limits: LimitSettings = field(default_factory=LimitSettings)
+    admin: AdminSettings = field(default_factory=AdminSettings)
     log: LogSettings = field(default_factory=LogSettings)
 
     def __post_init__(self) -> None:
-        uuids = [connector.connector_uuid for connector in self.connectors]
-        for uuid in uuids:
-            if uuids.count(uuid) > 1:
-                raise SettingsError("connectors", f"name {uuid!r} twice")
+        for named in (
+            [connector.connector_uuid for connector in self.connectors],
+            [one for connector in self.connectors for one in connector.certificate_sha256],
+        ):
+            for name in named:
+                if named.count(name) > 1:
+                    raise SettingsError("connectors", f"name {name!r} twice")
+        key = self.admin.key
+        if key is not None and len(key) < ADMIN_KEY_LENGTH and not self.has_known_keys:
+            raise SettingsError("admin.key", f"must have at least {ADMIN_KEY_LENGTH} characters")
+        if self.tls.client_ca_file is None:
+            if any(connector.certificate_sha256 for connector in self.connectors):
+                raise SettingsError(
+                    "connectors", "with a certificate_sha256 need tls.client_ca_file"
+                )
+            if self.media.require_client_certificate:
+                raise SettingsError(
+                    "media.require_client_certificate", "needs tls.client_ca_file, which is not set"
+                )
+
+    @property
+    def has_known_keys(self) -> bool:
+        """Whether this is a sandbox that everybody on this machine has the keys of."""
+        return self.connectors == (SANDBOX_CONNECTOR,)
 
 
 GROUPS: Mapping[str, type] = {
     "server": ServerSettings,
+    "tls": TlsSettings,
     "calls": CallSettings,
     "media": MediaSettings,
     "limits": LimitSettings,
+    "admin": AdminSettings,
     "log": LogSettings,
 }
 """Table of the TOML file to the class of its keys; `connectors` is a list of tables."""
@@ -172,53 +245,13 @@ KEYS: Mapping[str, Any] = {
 """Dotted name of every scalar setting, to its type."""
 
 
-def load(
-    path: Path | None,
-    environment: Mapping[str, str],
-    overrides: Mapping[str, object] | None = None,
-) -> Settings:
-    """Read the settings: command line before environment before file before defaults.
-
-    Args:
-        path: A TOML file, or None for none.
-        environment: `TELCOFLOW_SERVER_PORT` sets `server.port`, and so on; empty means unset.
-        overrides: Dotted names to values, from the command line; None means not given.
-
-    Raises:
-        SettingsError: an unreadable file, an unknown key (the nearest known one is named), or a
-            value of the wrong type or out of range (key, value, what is allowed, where it stood).
-    """
-    table = {} if path is None else _read_toml(path)
-    connectors = _connectors(table.pop("connectors", []), environment, path)
-    values: dict[str, Any] = {}
-    origins: dict[str, str] = {}
-    for key, value in _flat(table, path):
-        values[key], origins[key] = _converted(key, value, strict=True), f"in {path}"
-    for variable, value in _of_environment(environment):
-        key = _key_of(variable)
-        values[key], origins[key] = _converted(key, value, strict=False), f"in {variable}"
-    for key, value in (overrides or {}).items():
-        if value is not None:
-            values[key], origins[key] = value, "on the command line"
-    try:
-        return Settings(
-            connectors=connectors,
-            **{group: settings(**_of_group(group, values)) for group, settings in GROUPS.items()},
-        )
-    except SettingsError as error:
-        where = origins.get(error.key)
-        raise SettingsError(
-            error.key, f"{error.problem} ({where})" if where else error.problem
-        ) from None
-
-
 def for_sandbox(settings: Settings) -> Settings:
-    """Give a sandbox that names no connectors the well-known one.
+    """Give a sandbox that names no connectors the well-known one, and the well-known admin key.
 
     Raises:
         SettingsError: other machines could reach it; a key that everybody knows stays at home.
     """
-    if settings.connectors:
+    if settings.connectors or settings.server.keys_file is not None:
         return settings
     if not settings.server.is_loopback:
         raise SettingsError(
@@ -227,126 +260,10 @@ def for_sandbox(settings: Settings) -> Settings:
             "works on a loopback host only. Name your connectors in a file (see "
             "config.sample.toml) and pass it with --config, or use --host 127.0.0.1",
         )
-    known = ConnectorSettings(connector_uuid=SANDBOX_NAME, api_key=SANDBOX_NAME)
-    return replace(settings, connectors=(known,))
+    admin = AdminSettings(key=settings.admin.key or SANDBOX_NAME)
+    return replace(settings, connectors=(SANDBOX_CONNECTOR,), admin=admin)
 
 
-def _read_toml(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise SettingsError(str(path), f"cannot be read: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SettingsError(str(path), f"is not TOML: {error}") from None
-
-
-def _flat(table: Mapping[str, Any], path: Path | None) -> Iterable[tuple[str, Any]]:
-    for group, entries in table.items():
-        if group not in GROUPS:
-            raise SettingsError(f"[{group}]", _unknown(group, [*GROUPS, "connectors"], path))
-        if not isinstance(entries, dict):
-            raise SettingsError(group, f"must be a table: [{group}] (in {path})")
-        for name, value in entries.items():
-            key = f"{group}.{name}"
-            if key not in KEYS:
-                raise SettingsError(key, _unknown(key, KEYS, path))
-            yield key, value
-
-
-def _of_environment(environment: Mapping[str, str]) -> Iterable[tuple[str, str]]:
-    for variable, value in environment.items():
-        if variable.startswith(ENVIRONMENT_PREFIX) and variable not in CLIENT_VARIABLES and value:
-            yield variable, value
-
-
-def _variable_of(key: str) -> str:
-    return ENVIRONMENT_PREFIX + key.replace(".", "_").upper()
-
-
-def _key_of(variable: str) -> str:
-    known = {_variable_of(key): key for key in KEYS}
-    if variable not in known:
-        raise SettingsError(variable, _unknown(variable, [*known, *CLIENT_VARIABLES], None))
-    return known[variable]
-
-
-def _converted(key: str, value: object, *, strict: bool) -> Any:
-    hint = KEYS[key]
-    # A path is a string to TOML and to the environment.
-    wanted = str if hint == Path | None else hint
-    try:
-        converted = msgspec.convert(value, wanted, strict=strict)
-    except msgspec.ValidationError:
-        where = "" if strict else f" (in {_variable_of(key)})"
-        raise SettingsError(key, f"must be {_kind(hint)}, not {value!r}{where}") from None
-    return Path(converted) if hint == Path | None else converted
-
-
-def _kind(hint: Any) -> str:
-    kinds = {int: "a whole number", float: "a number", bool: "true or false"}
-    for kind, words in kinds.items():
-        if hint in (kind, kind | None):
-            return words
-    return "a string"
-
-
-def _of_group(group: str, values: Mapping[str, Any]) -> dict[str, Any]:
-    prefix = group + "."
-    return {key.removeprefix(prefix): v for key, v in values.items() if key.startswith(prefix)}
-
-
-def _connectors(
-    tables: object, environment: Mapping[str, str], path: Path | None
-) -> tuple[ConnectorSettings, ...]:
-    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
-        raise SettingsError("connectors", f"must be tables: [[connectors]] (in {path})")
-    return tuple(
-        _connector(f"connectors[{number}]", table, environment, path)
-        for number, table in enumerate(tables)
-    )
-
-
-def _connector(
-    key: str, table: Mapping[str, object], environment: Mapping[str, str], path: Path | None
-) -> ConnectorSettings:
-    ways = ("api_key", "api_key_file", "api_key_env")
-    for name, value in table.items():
-        if name not in ("connector_uuid", *ways):
-            problem = _unknown(name, ["connector_uuid", *ways], path)
-            raise SettingsError(f"{key}.{name}", problem)
-        if not isinstance(value, str):  # the value is not shown: it may be a secret
-            raise SettingsError(f"{key}.{name}", f"must be a string (in {path})")
-    texts = {name: str(value) for name, value in table.items()}
-    if len([way for way in ways if way in texts]) != 1:
-        raise SettingsError(key, f"needs exactly one of {_one_of(ways)} (in {path})")
-    if "api_key_env" in texts:
-        variable = texts["api_key_env"]
-        if not environment.get(variable):
-            raise SettingsError(f"{key}.api_key_env", f"names {variable}, which is not set")
-        api_key = environment[variable]
-    elif "api_key_file" in texts:
-        api_key = _secret_of(f"{key}.api_key_file", Path(texts["api_key_file"]), path)
-    else:
-        api_key = texts["api_key"]
-    return ConnectorSettings(connector_uuid=texts.get("connector_uuid", ""), api_key=api_key)
-
-
-def _secret_of(key: str, secret: Path, config: Path | None) -> str:
-    # Relative to the file that names it, so that the server may be started from anywhere.
-    found = secret if config is None else config.parent / secret
-    try:
-        return found.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        problem = error.strerror if isinstance(error, OSError) else "it is not text"
-        raise SettingsError(key, f"names {secret}, which cannot be read: {problem}") from None
-
-
-def _unknown(given: str, known: Iterable[str], path: Path | None) -> str:
-    known = sorted(known)
-    nearest = difflib.get_close_matches(given, known, n=1, cutoff=0.5)
-    hint = f"did you mean {nearest[0]}?" if nearest else f"known are {', '.join(known)}"
-    return f"is no setting{f' (in {path})' if path else ''}; {hint}"
-
-
-def _one_of(names: tuple[str, ...]) -> str:
+def one_of(names: tuple[str, ...]) -> str:
+    """Return names as English lists alternatives."""
     return ", ".join(names[:-1]) + " or " + names[-1]

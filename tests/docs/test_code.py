@@ -33,7 +33,7 @@ from telcoflow_sdk.protocol.codes import NORMAL_END_REASONS
 from telcoflow_server.api.sandbox import LiveLine, ScriptRequest
 from telcoflow_server.call.report import CallReport
 from telcoflow_server.cli.commands import app
-from telcoflow_server.settings import load
+from telcoflow_server.loading import load
 from tests.support.pages import ROOT, Block, blocks
 from tests.support.server import CONNECTOR, KEY, Caller, noise, sandbox
 

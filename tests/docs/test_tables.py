@@ -16,9 +16,10 @@ from telcoflow_sdk.protocol import codes, states
 from telcoflow_sdk.protocol.codes import NORMAL_END_REASONS, CloseCode, EndReason, ErrorCode
 from telcoflow_sdk.protocol.commands import CommandName
 from telcoflow_sdk.protocol.states import CallState
+from telcoflow_server.loading import CLIENT_VARIABLES, load
 from telcoflow_server.media import playout, routing
 from telcoflow_server.media.routing import Listener, Mode, Slot
-from telcoflow_server.settings import CLIENT_VARIABLES, GROUPS, KEYS, load
+from telcoflow_server.settings import GROUPS, KEYS
 from tests.support.pages import EXPLANATION, REFERENCE, ROOT, quoted, table
 
 WIRE = REFERENCE / "wire.md"

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from telcoflow_server.loading import load
 from telcoflow_server.settings import (
     KEYS,
     ConnectorSettings,
@@ -13,7 +14,6 @@ from telcoflow_server.settings import (
     Settings,
     SettingsError,
     for_sandbox,
-    load,
 )
 
 SAMPLE = Path(__file__).parents[2] / "config.sample.toml"
@@ -72,13 +72,16 @@ def test_variables_of_agents_are_left_alone() -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("[server]\nprot = 1", "server.prot is no setting (in {}); did you mean server.port?"),
-        ("[sever]\nport = 1", "[sever] is no setting (in {}); did you mean server?"),
-        ("[[conectors]]\n", "[conectors] is no setting (in {}); did you mean connectors?"),
+        (
+            "[server]\nprot = 1",
+            "server.prot is no setting; did you mean server.port? (in {}, line 2)",
+        ),
+        ("[sever]\nport = 1", "sever is no setting; did you mean server? (in {}, line 1)"),
+        ("[[conectors]]\n", "conectors is no setting; did you mean connectors? (in {}, line 1)"),
         ("[server]\nport = '1'", "server.port must be a whole number, not '1'"),
-        ("[server]\nport = 70000", "server.port must be 0 to 65535, not 70000 (in {})"),
+        ("[server]\nport = 70000", "server.port must be 0 to 65535, not 70000 (in {}, line 2)"),
         ("[server]\nport = true", "server.port must be a whole number, not True"),
-        ("server = 1", "server must be a table: [server] (in {})"),
+        ("server = 1", "server must be a table: [server] (in {}, line 1)"),
         ("[server]\nport = 65535", "server.media_port must be given"),
         ("[server]\ndrain_timeout_s = -1", "server.drain_timeout_s must be 0 to 3600, not -1"),
         ("[calls]\nring_timeout_s = nan", "calls.ring_timeout_s must be 0.1 to 600, not nan"),

@@ -13,13 +13,12 @@ from pathlib import Path
 
 from telcoflow_server import logs
 from telcoflow_server.cli.run import run, stop_signals
+from telcoflow_server.loading import load
 from telcoflow_server.settings import (
     SANDBOX_NAME,
-    ConnectorSettings,
     Settings,
     SettingsError,
     for_sandbox,
-    load,
 )
 
 
@@ -62,9 +61,9 @@ async def _serve(settings: Settings) -> int:
 def ready_line(settings: Settings, host: str, port: int) -> str:
     """Return what tells people and scripts where to connect; only the well-known key is shown."""
     address = f"[{host}]" if ":" in host else host
-    line = f"ready ws://{address}:{port}"
-    known = ConnectorSettings(connector_uuid=SANDBOX_NAME, api_key=SANDBOX_NAME)
-    if settings.connectors == (known,):
+    scheme = "ws" if settings.tls.cert_file is None else "wss"
+    line = f"ready {scheme}://{address}:{port}"
+    if settings.has_known_keys:
         line += f" api_key={SANDBOX_NAME} connector_uuid={SANDBOX_NAME}"
     return line
 
