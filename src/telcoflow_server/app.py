@@ -21,6 +21,7 @@ from telcoflow_server.api.control import ControlPort
 from telcoflow_server.api.http import RestPort, errors_as_json, listen
 from telcoflow_server.api.media import MEDIA_PATH, MediaPort
 from telcoflow_server.api.sandbox import SandboxPort
+from telcoflow_server.api.tally import Tally
 from telcoflow_server.call.exchange import Exchange
 from telcoflow_server.call.session import Client, Session
 from telcoflow_server.media.record import Recorder
@@ -56,6 +57,7 @@ class Server:
     def __init__(self, settings: Settings, *, sandbox: bool = False) -> None:
         self._settings = settings
         self._is_sandbox = sandbox
+        self._tally = Tally()
         self._tokens = TokenMint(secrets.token_bytes(32))
         self._exchange = Exchange(
             self._media_address, _new_id, ring_timeout_s=settings.calls.ring_timeout_s
@@ -67,6 +69,7 @@ class Server:
             self._tokens,
             settings.limits.messages_per_second,
             self._ticker.since_tick_ms,
+            self._tally,
         )
         self._runner: web.AppRunner | None = None
         self._scratch: tempfile.TemporaryDirectory[str] | None = None
@@ -123,9 +126,12 @@ class Server:
             KeyRing({c.connector_uuid: c.api_key for c in self._settings.connectors}),
         )
         control = ControlPort(
-            self._exchange.board, rest.connector_of, self._settings.limits.messages_per_second
+            self._exchange.board,
+            rest.connector_of,
+            self._settings.limits.messages_per_second,
+            self._tally,
         )
-        app = web.Application(middlewares=[errors_as_json])
+        app = web.Application(middlewares=[errors_as_json(self._tally)])
         app.router.add_get(CONTROL_PATH, control.serve, name="control-link")
         rest.add_routes(app.router)
         if self._is_sandbox:

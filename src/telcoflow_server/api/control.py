@@ -17,6 +17,7 @@ from aiohttp import WSMsgType, web
 from telcoflow_sdk.protocol.codec import MAX_MESSAGE_BYTES, ProtocolViolation
 from telcoflow_sdk.protocol.codes import CloseCode
 from telcoflow_server.api.budget import LinkBudget
+from telcoflow_server.api.tally import Port, Tally
 from telcoflow_server.call.session import Client, SessionBoard
 
 logger = logging.getLogger(__name__)
@@ -39,12 +40,14 @@ class ClientSocket:
 
     Args:
         transport: Under the WebSocket; cut when a close is not answered.
+        tally: Counts the close.
 
     Concurrency: loop thread only.
     """
 
-    def __init__(self, transport: asyncio.Transport) -> None:
+    def __init__(self, transport: asyncio.Transport, tally: Tally) -> None:
         self._transport = transport
+        self._tally = tally
         self._queue: asyncio.Queue[bytes | None] = asyncio.Queue()
         self._closing: tuple[CloseCode, str] | None = None
 
@@ -66,6 +69,7 @@ class ClientSocket:
         """See `ControlLink`. A slow reader loses what it did not read."""
         if self._closing is None:
             self._closing = (code, reason)
+            self._tally.closes[Port.CONTROL, code] += 1
             self._queue.put_nowait(None)
             # Also after the handler has returned: a transport that closes first writes what it
             # holds, which a peer that does not read keeps it from for ever.
@@ -90,6 +94,7 @@ class ControlPort:
         board: Where the sessions are.
         connector_of: Checks a request's credentials; raises `Refused`.
         messages_per_second: The budget of each link.
+        tally: Counts the links it closes.
     """
 
     def __init__(
@@ -97,7 +102,9 @@ class ControlPort:
         board: SessionBoard,
         connector_of: Callable[[web.Request], str],
         messages_per_second: float,
+        tally: Tally,
     ) -> None:
+        self._tally = tally
         self._board = board
         self._connector_of = connector_of
         self._messages_per_second = messages_per_second
@@ -113,7 +120,7 @@ class ControlPort:
         )
         await socket.prepare(request)
         assert request.transport is not None, "the handshake was answered on it just now"
-        link = ClientSocket(request.transport)
+        link = ClientSocket(request.transport, self._tally)
         client = self._board.join(connector_uuid, link, request.url.host or "127.0.0.1")
         logger.info("client %s joined connector %s", client.client_id, connector_uuid)
         setup_timer = asyncio.get_running_loop().call_later(

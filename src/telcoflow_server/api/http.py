@@ -9,13 +9,14 @@ from __future__ import annotations
 import logging
 import socket
 import time
-from collections.abc import Awaitable, Callable
 
 import msgspec
 from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
 
 from telcoflow_sdk.protocol.codes import ErrorCode
 from telcoflow_server.api.auth import KeyRing, Refused
+from telcoflow_server.api.tally import Port, Tally
 from telcoflow_server.call.exchange import Exchange
 
 logger = logging.getLogger(__name__)
@@ -53,23 +54,31 @@ def error_response(refused: Refused) -> web.Response:
     return json_response({"code": refused.code, "message": refused.message}, refused.status)
 
 
-@web.middleware
-async def errors_as_json(
-    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-) -> web.StreamResponse:
-    """Turn every way a request can fail into a JSON body with a code."""
-    try:
-        return await handler(request)
-    except Refused as refused:
+def errors_as_json(tally: Tally) -> Middleware:
+    """Return what turns every way a request can fail into a JSON body with a code.
+
+    Args:
+        tally: Counts the codes.
+    """
+
+    @web.middleware
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except Refused as known:
+            refused = known
+        except web.HTTPException as error:
+            if error.status < 400:
+                raise
+            code = _CODES.get(error.status, ErrorCode.INVALID_REQUEST)
+            refused = Refused(error.status, code, error.reason)
+        except Exception:
+            logger.exception("%s failed", request.match_info.route.name or "a request")
+            refused = Refused(500, ErrorCode.INTERNAL_ERROR, "internal error")
+        tally.refusals[Port.CONTROL, refused.code] += 1
         return error_response(refused)
-    except web.HTTPException as error:
-        if error.status < 400:
-            raise
-        code = _CODES.get(error.status, ErrorCode.INVALID_REQUEST)
-        return error_response(Refused(error.status, code, error.reason))
-    except Exception:
-        logger.exception("%s failed", request.match_info.route.name or "a request")
-        return error_response(Refused(500, ErrorCode.INTERNAL_ERROR, "internal error"))
+
+    return middleware
 
 
 class RestPort:

@@ -21,6 +21,7 @@ from telcoflow_sdk.protocol.codec import MAX_MESSAGE_BYTES, ProtocolViolation
 from telcoflow_sdk.protocol.codes import CloseCode, ErrorCode
 from telcoflow_server.api.auth import Refused, TokenMint
 from telcoflow_server.api.budget import LinkBudget
+from telcoflow_server.api.tally import Port, Tally
 from telcoflow_server.call.call import Call
 from telcoflow_server.call.exchange import Exchange
 
@@ -53,6 +54,7 @@ class MediaPort:
         tokens: Who may open a link.
         messages_per_second: The budget of each link.
         since_tick_ms: Tells how long ago the last tick was.
+        tally: Counts the handshakes it refuses and the links it closes.
     """
 
     def __init__(
@@ -61,7 +63,9 @@ class MediaPort:
         tokens: TokenMint,
         messages_per_second: float,
         since_tick_ms: Callable[[], float],
+        tally: Tally,
     ) -> None:
+        self._tally = tally
         self._since_tick_ms = since_tick_ms
         self._exchange = exchange
         self._tokens = tokens
@@ -87,6 +91,11 @@ class MediaPort:
         port = self._server.sockets[0].getsockname()[1]
         return port
 
+    @property
+    def link_count(self) -> int:
+        """How many media links are open."""
+        return len(self._links)
+
     async def stop(self) -> None:
         """Close the port and every link that is left; returns when all are gone."""
         if self._server is None:
@@ -107,12 +116,18 @@ class MediaPort:
         try:
             call = self._authorize(request)
         except Refused as refused:
-            return _rejection(refused)
+            return self._reject(refused)
         except Exception:
             logger.exception("media handshake failed")
-            return _rejection(Refused(500, ErrorCode.INTERNAL_ERROR, "internal error"))
+            return self._reject(Refused(500, ErrorCode.INTERNAL_ERROR, "internal error"))
         budget = LinkBudget(self._messages_per_second)
-        return AgentSocket(self._exchange, call, budget, self._since_tick_ms, self._links)
+        return AgentSocket(
+            self._exchange, call, budget, self._since_tick_ms, self._links, self._tally
+        )
+
+    def _reject(self, refused: Refused) -> picows.WSUpgradeResponseWithListener:
+        self._tally.refusals[Port.MEDIA, refused.code] += 1
+        return _rejection(refused)
 
     def _authorize(self, request: picows.WSUpgradeRequest) -> Call:
         path = request.path.decode("ascii", "replace").partition("?")[0]
@@ -150,8 +165,10 @@ class AgentSocket(picows.WSListener):
         budget: LinkBudget,
         since_tick_ms: Callable[[], float],
         links: set[AgentSocket],
+        tally: Tally,
     ) -> None:
         super().__init__()
+        self._tally = tally
         self._since_tick_ms = since_tick_ms
         self._exchange = exchange
         self._call = call
@@ -266,6 +283,7 @@ class AgentSocket(picows.WSListener):
         if self._is_closing or self._transport is None:
             return
         self._is_closing = True
+        self._tally.closes[Port.MEDIA, code] += 1
         # The library sends any number; its type names those of RFC 6455 only.
         self._transport.send_close(cast("picows.WSCloseCode", code), reason.encode())
         loop = asyncio.get_running_loop()

@@ -15,6 +15,7 @@ from telcoflow_sdk.protocol.codec import MAX_MESSAGE_BYTES
 from telcoflow_sdk.protocol.codes import CloseCode, ErrorCode
 from telcoflow_server.api import control
 from telcoflow_server.api.budget import MALFORMED_MESSAGES_ALLOWED
+from telcoflow_server.api.tally import Tally
 from telcoflow_server.app import Server
 from tests.support.server import (
     CONNECTOR,
@@ -130,7 +131,7 @@ async def test_a_client_that_never_reads_is_cut_off(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(control, "QUEUED_MESSAGES_LIMIT", 4)
-    link = control.ClientSocket(_NoTransport())  # its writer is never run: nothing is read
+    link = control.ClientSocket(_NoTransport(), Tally())  # its writer is never run: nothing is read
 
     for _ in range(6):
         link.send(b"{}")
