@@ -7,7 +7,7 @@ first claim wins; a claim whose client leaves before its media link came is free
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -98,14 +98,23 @@ class SessionBoard:
     Args:
         make_address: Called once per `call.in`.
         new_id: Makes client ids.
+
+    Attributes:
+        refusals: What clients were refused, by code.
     """
 
     def __init__(self, make_address: AddressMaker, new_id: Callable[[], str]) -> None:
+        self.refusals: Counter[ErrorCode] = Counter()
         self._make_address = make_address
         self._new_id = new_id
         self._clients: dict[str, set[Client]] = {}
         self._sessions: dict[str, Session] = {}
         self._closed: OrderedDict[str, str] = OrderedDict()
+
+    @property
+    def client_count(self) -> int:
+        """How many clients have a control link."""
+        return sum(len(clients) for clients in self._clients.values())
 
     # --- clients ---------------------------------------------------------------------------
 
@@ -148,6 +157,7 @@ class SessionBoard:
         if violation.reply_to:
             self._respond_error(client, violation.reply_to, violation.code, str(violation))
         else:
+            self.refusals[violation.code] += 1
             client.link.send(encode(ControlError(violation.code, str(violation))))
 
     def _setup(self, client: Client, request: Setup) -> None:
@@ -223,6 +233,7 @@ class SessionBoard:
     def _respond_error(
         self, client: Client, req_id: str, code: ErrorCode, message: str, **more: Any
     ) -> None:
+        self.refusals[code] += 1
         content = {"message": message, **more}
         client.link.send(encode(Response(req_id, ok=False, error_code=code, error_content=content)))
 
