@@ -8,7 +8,7 @@ zero is the tick on which the call was placed.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from msgspec import Struct, field
 
@@ -19,6 +19,13 @@ class StateEntered(Struct, frozen=True):
     """The call entered the state `name`."""
 
     name: str
+    at_ms: int
+
+
+class ModeEntered(Struct, frozen=True):
+    """The agent's audio came to be heard in another mode: barge, whisper or spy."""
+
+    mode: str
     at_ms: int
 
 
@@ -71,6 +78,7 @@ class CallReport(Struct, frozen=True):
     discarded_ms: float = 0.0
     unread_ms: float = 0.0
     refusals: dict[ErrorCode, int] = field(default_factory=dict)
+    modes: tuple[ModeEntered, ...] = ()
 
 
 def end_fields(report: CallReport, ids: Mapping[str, str]) -> dict[str, str | int | float]:
@@ -86,7 +94,8 @@ def end_fields(report: CallReport, ids: Mapping[str, str]) -> dict[str, str | in
         **ids,
         "end_reason": str(report.end_reason),
         "duration_ms": report.duration_ms,
-        "states": _in_order(report.states),
+        "states": ",".join(f"{entered.name}@{entered.at_ms}" for entered in report.states),
+        "modes": ",".join(f"{entered.mode}@{entered.at_ms}" for entered in report.modes),
         "frames_to_agent": report.frames_to_agent,
         "frames_from_agent": report.frames_from_agent,
         "gaps": report.gap_count,
@@ -112,7 +121,3 @@ def end_line(fields: Mapping[str, str | int | float]) -> str:
         if name not in ("call_id", "end_reason") and value != ""
     )
     return f"call {fields['call_id']} ended: {fields['end_reason']} {words}"
-
-
-def _in_order(entered: Iterable[StateEntered]) -> str:
-    return ",".join(f"{state.name}@{state.at_ms}" for state in entered)
