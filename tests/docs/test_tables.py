@@ -18,7 +18,7 @@ from telcoflow_sdk.protocol.commands import CommandName
 from telcoflow_sdk.protocol.states import CallState
 from telcoflow_server.loading import CLIENT_VARIABLES, load
 from telcoflow_server.media import playout, routing
-from telcoflow_server.media.routing import Listener, Mode, Slot
+from telcoflow_server.media.routing import Audience, Listener, Slot, Stage
 from telcoflow_server.settings import GROUPS, KEYS
 from tests.support.pages import EXPLANATION, REFERENCE, ROOT, quoted, table
 
@@ -153,7 +153,7 @@ def test_commands_are_all_explained() -> None:
 
 def test_gain_matrix_is_that_of_an_answered_call() -> None:
     rows = table(EXPLANATION / "media-plane.md", "Gain matrices")
-    matrix = routing.gains(Mode.ANSWERED)
+    matrix = routing.gains(Stage.ANSWERED, Audience.CALLER)
 
     assert [[float(cell) for cell in row[1:]] for row in rows] == matrix.tolist()
     assert matrix.shape == (len(Listener), len(Slot))

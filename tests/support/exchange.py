@@ -17,6 +17,7 @@ from telcoflow_sdk.protocol.codec import ProtocolViolation
 from telcoflow_sdk.protocol.codes import EndReason
 from telcoflow_server.call.call import Call
 from telcoflow_server.call.exchange import Exchange, NewCall
+from telcoflow_server.call.ports import Dialer
 from tests.support.links import MemoryControlLink, MemoryMediaLink
 
 SINCE_TICK_MS = 5.0
@@ -121,16 +122,26 @@ class MemoryAgent:
 class Node:
     """An exchange with one connector, `c1`, and one client process that is set up."""
 
-    def __init__(self, *, ring_timeout_s: float = 60.0) -> None:
+    def __init__(
+        self,
+        *,
+        ring_timeout_s: float = 60.0,
+        call_duration_s: float = 3600.0,
+        dialer: Dialer | None = None,
+        audio_mode: str = "mixed",
+        sample_rate_hz: int = 24_000,
+    ) -> None:
         ids = (f"id-{number}" for number in count(1))
         self.exchange = Exchange(
             lambda session, client: ("ws://node/m", "token"),
             ids.__next__,
             ring_timeout_s=ring_timeout_s,
+            call_duration_s=call_duration_s,
+            dialer=dialer,
         )
         self.client_link = MemoryControlLink()
         self.client = self.exchange.board.join("c1", self.client_link, "node")
-        self.tell(type="setup", data={"sampleRate": 24000, "audioMode": "mixed"})
+        self.tell(type="setup", data={"sampleRate": sample_rate_hz, "audioMode": audio_mode})
         self.client_link.take()
         self.agents: list[MemoryAgent] = []
 

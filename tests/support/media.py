@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from telcoflow_sdk.audio.format import AudioFormat
 from telcoflow_server.media.plane import Row
 from telcoflow_server.media.playout import Playout
-from telcoflow_server.media.routing import Mode, Slot
+from telcoflow_server.media.routing import Slot, Stage
 
 Frame = NDArray[np.int16]
 
@@ -61,7 +61,7 @@ def noise(samples: int, seed: int) -> Frame:
 def join(row: Row, caller: Leg, agent: Leg) -> None:
     row.attach(Slot.CALLER, caller, caller, caller.rate_hz)
     row.attach(Slot.AGENT, agent, agent, agent.rate_hz)
-    row.set_mode(Mode.ANSWERED)
+    row.set_stage(Stage.ANSWERED)
 
 
 FRAME = 160  # samples, at 8 kHz

@@ -71,7 +71,7 @@ def decode_media_event(data: bytes | str) -> MediaEvent:
     return _decode(_media_events, data, MEDIA_EVENT_TYPES)
 
 
-CONTROL_REQUEST_TYPES = frozenset({"setup", "session.open", "session.ready"})
+CONTROL_REQUEST_TYPES = frozenset({"setup", "session.open", "session.ready", "session.create"})
 CONTROL_EVENT_TYPES = frozenset(
     {"setup.done", "response", "session.notify", "call.in", "session.closed", "error"}
 )

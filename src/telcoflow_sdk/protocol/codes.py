@@ -34,9 +34,15 @@ class ErrorCode(StrEnum):
     SESSION_CLOSED = "SESSION_CLOSED"
     CHANNEL_NOT_CONFIGURED = "CHANNEL_NOT_CONFIGURED"
     # Calls
+    CALL_UNANSWERED = "CALL_UNANSWERED"  # the person called did not answer in the ring time
+    CALL_BUSY = "CALL_BUSY"
+    CALL_DECLINED = "CALL_DECLINED"  # also: hung up while it rang
+    CALLEE_UNREACHABLE = "CALLEE_UNREACHABLE"  # there is no way to dial this number
     CALL_ENDED = "CALL_ENDED"  # HTTP 410 or a command after the end
     MEDIA_LINK_TAKEN = "MEDIA_LINK_TAKEN"  # HTTP 409: a second media link for one call
     # Limits
+    QUOTA_EXCEEDED = "QUOTA_EXCEEDED"  # HTTP 429: the connector has as many calls as it may have
+    OUTBOUND_OVERFLOW = "OUTBOUND_OVERFLOW"  # the same, for a call an agent wants to place
     AUDIO_OVERRUN = "AUDIO_OVERRUN"  # far more audio than was asked for: the excess is discarded
     RATE_LIMITED = "RATE_LIMITED"  # HTTP 429 or close 4429
     DRAINING = "DRAINING"  # HTTP 503: finishing calls, taking no new ones
@@ -63,20 +69,30 @@ class CloseCode(IntEnum):
 class EndReason(StrEnum):
     """Why a call ended: a closed set, in logs and reports."""
 
-    CALLER_HUNG_UP = "caller_hung_up"
+    CALLER_HUNG_UP = "caller_hung_up"  # of an outbound call: the person called
+    CALLEE_HUNG_UP = "callee_hung_up"
     AGENT_CLOSED = "agent_closed"  # `close` of an answered call
     AGENT_DISCONNECTED = "agent_disconnected"  # `disconnect`
     AGENT_REJECTED = "agent_rejected"  # `close` or `disconnect` of a ringing call
     AGENT_LOST = "agent_lost"  # its media link was lost for good
     NO_AGENT = "no_agent"  # nobody claimed the call while it rang
     NO_ANSWER = "no_answer"  # claimed, but not answered while it rang
+    CALLEE_UNANSWERED = "callee_unanswered"  # an outbound call nobody answered
+    CALLEE_BUSY = "callee_busy"
+    CALLEE_DECLINED = "callee_declined"
+    MAX_DURATION = "max_duration"
     SESSION_CLOSED = "session_closed"  # closed through REST
     SERVER_SHUTDOWN = "server_shutdown"
     SERVER_ERROR = "server_error"
 
 
 NORMAL_END_REASONS = frozenset(
-    {EndReason.CALLER_HUNG_UP, EndReason.AGENT_CLOSED, EndReason.AGENT_DISCONNECTED}
+    {
+        EndReason.CALLER_HUNG_UP,
+        EndReason.CALLEE_HUNG_UP,
+        EndReason.AGENT_CLOSED,
+        EndReason.AGENT_DISCONNECTED,
+    }
 )
 """How an answered call ends when nothing went wrong."""
 
@@ -94,6 +110,7 @@ _SESSION_CLOSE_REASONS = {
     EndReason.AGENT_DISCONNECTED: SessionCloseReason.SDK_REQUEST,
     EndReason.AGENT_REJECTED: SessionCloseReason.SDK_REQUEST,
     EndReason.SESSION_CLOSED: SessionCloseReason.SDK_REQUEST,
+    EndReason.MAX_DURATION: SessionCloseReason.FORCE_CLOSE,
     EndReason.SERVER_SHUTDOWN: SessionCloseReason.FORCE_CLOSE,
     EndReason.SERVER_ERROR: SessionCloseReason.FORCE_CLOSE,
 }

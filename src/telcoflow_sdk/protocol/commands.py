@@ -13,6 +13,10 @@ class CommandName(StrEnum):
     """Commands an agent may send on a media link."""
 
     ANSWER = "call.answer"
+    CONNECT = "call.connect"
+    WHISPER = "agent.whisper"
+    BARGE = "agent.barge"
+    SPY = "agent.spy"
     CLOSE = "call.close"
     DISCONNECT = "call.disconnect"
     INTERRUPT = "agent.interrupt"
@@ -23,7 +27,24 @@ class CallEventName(StrEnum):
 
     TERMINATED = "call.terminated"
     ERROR = "call.error"
+    PROGRESS = "call.progress"
 
+
+class DialProgress(StrEnum):
+    """How far dialling a person has come; the `state` of a `call.progress` event."""
+
+    RINGING = "ringing"
+    EARLY = "early"  # sound comes from the far end before anybody answered
+    ANSWERED = "answered"
+    FAILED = "failed"
+
+
+MODE_COMMANDS = frozenset({CommandName.WHISPER, CommandName.BARGE, CommandName.SPY})
+
+DEFAULT_RING_TIME_S = 60
+MIN_RING_TIME_S = 1
+MAX_RING_TIME_S = 120
+"""How long a person may be rung, seconds."""
 
 COMMAND_TIMEOUT_MS = 10_000
 """What a command tells the server it may take."""

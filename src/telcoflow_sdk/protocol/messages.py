@@ -13,6 +13,8 @@ from typing import Any
 
 from msgspec import UNSET, Struct, UnsetType, field
 
+from telcoflow_sdk.protocol.commands import DEFAULT_RING_TIME_S
+
 # Control link, client to server
 
 
@@ -42,7 +44,22 @@ class SessionReady(Struct, frozen=True, rename="camel", tag_field="type", tag="s
     session_id: str
 
 
-ControlRequest = Setup | SessionOpen | SessionReady
+class SessionCreateData(Struct, frozen=True, rename="camel"):
+    """How the person is to be called."""
+
+    ring_time_seconds: int = DEFAULT_RING_TIME_S
+
+
+class SessionCreate(Struct, frozen=True, rename="camel", tag_field="type", tag="session.create"):
+    """Place a call to a person; `SessionOpen` and `SessionReady` follow as for any session."""
+
+    remote_address: str
+    req_id: str
+    channel: str = "TELCO"
+    data: SessionCreateData = SessionCreateData()
+
+
+ControlRequest = Setup | SessionOpen | SessionReady | SessionCreate
 
 # Control link, server to client
 
@@ -170,10 +187,20 @@ class CommandResponse(Struct, frozen=True, tag_field="type", tag="command_respon
     data: CommandResponseData
 
 
+class ConnectData(Struct, frozen=True, rename="camel"):
+    """The `data` of `call.connect`."""
+
+    ring_time_seconds: int = DEFAULT_RING_TIME_S
+
+
 class CallEventData(Struct, frozen=True, omit_defaults=True):
-    """Something happened to the call; the error fields belong to `call.error`."""
+    """Something happened to the call.
+
+    The error fields belong to `call.error`, `state` (a `DialProgress`) to `call.progress`.
+    """
 
     event: str
+    state: str | None = None
     error_code: str | None = None
     error_message: str | None = None
 

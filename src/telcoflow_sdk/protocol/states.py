@@ -12,7 +12,7 @@ from telcoflow_sdk.protocol.commands import CommandName
 
 
 class CallState(StrEnum):
-    """Where a call is in its life."""
+    """Where a call is in its life, as its agent sees it."""
 
     PENDING = "PENDING"
     """It rings; nobody has answered."""
@@ -26,11 +26,20 @@ class CallState(StrEnum):
 
 TRANSITIONS: dict[tuple[CallState, CommandName], CallState] = {
     (CallState.PENDING, CommandName.ANSWER): CallState.ANSWERED,
+    (CallState.PENDING, CommandName.CONNECT): CallState.CONNECTED,
     (CallState.PENDING, CommandName.CLOSE): CallState.DISCONNECTED,
     (CallState.PENDING, CommandName.DISCONNECT): CallState.DISCONNECTED,
     (CallState.PENDING, CommandName.INTERRUPT): CallState.PENDING,
+    (CallState.ANSWERED, CommandName.CONNECT): CallState.CONNECTED,
     (CallState.ANSWERED, CommandName.CLOSE): CallState.DISCONNECTED,
     (CallState.ANSWERED, CommandName.DISCONNECT): CallState.DISCONNECTED,
     (CallState.ANSWERED, CommandName.INTERRUPT): CallState.ANSWERED,
+    (CallState.CONNECTED, CommandName.WHISPER): CallState.CONNECTED,
+    (CallState.CONNECTED, CommandName.BARGE): CallState.CONNECTED,
+    (CallState.CONNECTED, CommandName.SPY): CallState.CONNECTED,
+    # For the agent the call is over; the two humans may go on.
+    (CallState.CONNECTED, CommandName.CLOSE): CallState.DISCONNECTED,
+    (CallState.CONNECTED, CommandName.DISCONNECT): CallState.DISCONNECTED,
+    (CallState.CONNECTED, CommandName.INTERRUPT): CallState.CONNECTED,
 }
 """What each command leads to when it succeeds; an absent entry is the error `INVALID_STATE`."""

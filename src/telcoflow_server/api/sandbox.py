@@ -22,7 +22,7 @@ from telcoflow_sdk.protocol.codes import EndReason, ErrorCode
 from telcoflow_server.api.auth import Refused
 from telcoflow_server.api.http import RestPort, json_response
 from telcoflow_server.call.call import Call
-from telcoflow_server.call.exchange import Exchange, NewCall
+from telcoflow_server.call.exchange import Exchange, NewCall, Recordings
 from telcoflow_server.call.report import CallReport
 from telcoflow_server.legs.simulated import Play, Script, SimulatedPhone
 from telcoflow_server.media.record import Lane, Recorder
@@ -160,7 +160,7 @@ class SandboxPort:
         call = self._exchange.place(
             phone,
             NewCall(connector_uuid, request.caller, request.callee, int(time.time())),
-            recording=self._recorder.open(call_file, channels=2),
+            recordings=Recordings(self._recorder.open(call_file, channels=2)),
             call_id=call_id,
             on_ended=self._ended,
         )

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import logging
 from array import array
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -22,11 +22,11 @@ from telcoflow_sdk.protocol.codes import (
     EndReason,
     session_close_reason,
 )
-from telcoflow_server.call.call import Call, CallIdentity
-from telcoflow_server.call.ports import MediaLink, Phone
+from telcoflow_server.call.call import Call, CallIdentity, CallTimes
+from telcoflow_server.call.ports import Dialer, Dialled, DialRequest, MediaLink, PhoneOnLine
 from telcoflow_server.call.report import CallReport, Percentiles, end_fields, end_line
 from telcoflow_server.call.session import AddressMaker, Session, SessionBoard
-from telcoflow_server.media.plane import MIX_RATE_HZ, FrameLane, FrameSink, FrameSource, MediaPlane
+from telcoflow_server.media.plane import MIX_RATE_HZ, FrameLane, MediaPlane, Row
 from telcoflow_server.media.routing import Slot
 
 logger = logging.getLogger(__name__)
@@ -34,16 +34,50 @@ logger = logging.getLogger(__name__)
 LATENESS_TICKS_KEPT = 30_000
 """Ten minutes of tick lateness; a longer call's report covers its last ten minutes."""
 
-
-class PhoneOnLine(Phone, FrameSource, FrameSink, Protocol):
-    """A phone with its audio."""
+DEFAULT_CALL_DURATION_S = 4 * 3600.0
 
 
 class Recording(FrameLane, Protocol):
-    """Where a call is recorded."""
+    """Where a call, or one party of it, is recorded."""
 
     def close(self) -> None:
         """Nothing more will be written; never waits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recordings:
+    """Where a call is recorded; all are closed with it.
+
+    Args:
+        stereo: Left the caller, right everybody else, or None.
+        split: One party each, mono, as it spoke.
+    """
+
+    stereo: Recording | None = None
+    split: Mapping[Slot, Recording] = field(default_factory=dict)
+
+    def start(self, row: Row) -> None:
+        """Record from the row's next tick on."""
+        row.record(self.stereo)
+        for slot, lane in self.split.items():
+            row.tap(slot, _Tape(lane), MIX_RATE_HZ)
+
+    def close(self) -> None:
+        """Close them all."""
+        for lane in (self.stereo, *self.split.values()):
+            if lane is not None:
+                lane.close()
+
+
+@dataclass(frozen=True, slots=True)
+class _Tape:
+    """A lane as the sink of a tap."""
+
+    lane: Recording
+
+    def put(self, tick: int, frame: NDArray[np.int16]) -> None:
+        """Record one frame."""
+        self.lane.write(frame)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +90,8 @@ class NewCall:
     """
 
     connector_uuid: str
-    caller: str
-    callee: str
+    caller: str = field(repr=False)
+    callee: str = field(repr=False)
     created_at_s: int
 
 
@@ -68,8 +102,16 @@ class _Line:
     call: Call
     session: Session
     first_tick: int
-    recording: Recording | None
+    recordings: Recordings
     on_ended: Callable[[Call], None] | None
+
+
+class NoDialer:
+    """The dialer of a node that can reach nobody."""
+
+    def dial(self, request: DialRequest) -> Dialled | None:
+        """There is no way."""
+        return None
 
 
 class Draining(Exception):
@@ -83,6 +125,8 @@ class Exchange:
         make_address: Makes media URL and token for a client that claimed a session.
         new_id: Makes session, call and client ids; unguessable in production.
         ring_timeout_s: How long an unanswered call rings, seconds.
+        call_duration_s: How long a call may last, seconds.
+        dialer: The way to people who are called.
 
     Attributes:
         board: The sessions of these calls, as clients see them.
@@ -95,14 +139,21 @@ class Exchange:
     """
 
     def __init__(
-        self, make_address: AddressMaker, new_id: Callable[[], str], *, ring_timeout_s: float
+        self,
+        make_address: AddressMaker,
+        new_id: Callable[[], str],
+        *,
+        ring_timeout_s: float,
+        call_duration_s: float = DEFAULT_CALL_DURATION_S,
+        dialer: Dialer | None = None,
     ) -> None:
         self.board = SessionBoard(make_address, new_id)
         self.is_draining = False
         self.on_empty: Callable[[], None] | None = None
         self.on_report: Callable[[CallReport], None] | None = None
         self.new_id = new_id
-        self._ring_ticks = int(ring_timeout_s * 1000 / TICK_MS)
+        self._times = CallTimes(_ticks(ring_timeout_s), _ticks(call_duration_s))
+        self._dialer: Dialer = dialer or NoDialer()
         self._plane = MediaPlane()
         self._lines: dict[str, _Line] = {}
         self._ticks = 0
@@ -123,13 +174,15 @@ class Exchange:
         """How many legs were taken out because they raised."""
         return self._plane.statistics().failed_legs
 
+    # --- placing ---------------------------------------------------------------------------
+
     def place(
         self,
         phone: PhoneOnLine,
         new_call: NewCall,
         *,
         sample_rate_hz: int = MIX_RATE_HZ,
-        recording: Recording | None = None,
+        recordings: Recordings | None = None,
         call_id: str | None = None,
         on_ended: Callable[[Call], None] | None = None,
     ) -> Call:
@@ -137,36 +190,87 @@ class Exchange:
 
         Args:
             phone: Its audio is taken and given from the next tick on.
+            new_call: Whom it calls.
             sample_rate_hz: Of that audio.
-            recording: A stereo lane, left the caller, right everybody else; closed with the call.
+            recordings: Where the call is recorded.
             call_id: To use instead of a new one.
             on_ended: Called once, after the clients were told.
 
         Raises:
             Draining: the node takes no new calls.
         """
-        if self.is_draining:
-            raise Draining("the server is finishing its calls and takes no new ones")
         identity = CallIdentity(
             call_id or self.new_id(), new_call.connector_uuid, new_call.caller, new_call.callee
         )
+        line = self._open(identity, new_call.created_at_s, self._times, recordings, on_ended)
+        line.call.begin(phone, sample_rate_hz)
+        self.board.announce(line.session)
+        return line.call
+
+    def place_outbound(
+        self,
+        new_call: NewCall,
+        ring_time_s: float,
+        *,
+        recordings: Recordings | None = None,
+        on_ended: Callable[[Call], None] | None = None,
+    ) -> Session:
+        """Make a call to a person, who is dialled once an agent is on its media link.
+
+        Args:
+            new_call: Whose agent calls, and whom.
+            ring_time_s: How long the person is rung, seconds.
+            recordings: Where the call is recorded.
+            on_ended: Called once, after the clients were told.
+
+        Returns:
+            Its session, for the client that asked to claim.
+
+        Raises:
+            Draining: the node takes no new calls.
+        """
+        identity = CallIdentity(
+            self.new_id(),
+            new_call.connector_uuid,
+            new_call.caller,
+            new_call.callee,
+            is_outbound=True,
+        )
+        times = CallTimes(_ticks(ring_time_s), self._times.call_ticks)
+        line = self._open(identity, new_call.created_at_s, times, recordings, on_ended)
+        self.board.add(line.session)
+        return line.session
+
+    def _open(
+        self,
+        identity: CallIdentity,
+        created_at_s: int,
+        times: CallTimes,
+        recordings: Recordings | None,
+        on_ended: Callable[[Call], None] | None,
+    ) -> _Line:
+        if self.is_draining:
+            raise Draining("the server is finishing its calls and takes no new ones")
         row = self._plane.open_row(
             lambda slot, error: self._leg_failed(identity.call_id, slot, error)
         )
-        row.attach(Slot.CALLER, phone, phone, sample_rate_hz)
-        row.record(recording)
-        call = Call(identity, phone, row, ring_ticks=self._ring_ticks, on_ended=self._call_ended)
+        recordings = recordings or Recordings()
+        recordings.start(row)
+        call = Call(identity, row, times, self._dialer, self)
+        # An outbound call's agent is told whom it calls as the callee; its person is the remote.
         session = Session(
             self.new_id(),
             identity.call_id,
             identity.connector_uuid,
             identity.caller,
             identity.callee,
-            new_call.created_at_s,
+            created_at_s,
         )
-        self._lines[identity.call_id] = _Line(call, session, self._ticks, recording, on_ended)
-        self.board.announce(session)
-        return call
+        line = _Line(call, session, self._ticks, recordings, on_ended)
+        self._lines[identity.call_id] = line
+        return line
+
+    # --- running ---------------------------------------------------------------------------
 
     def find(self, call_id: str) -> Call | None:
         """Return the running call of that id, or None."""
@@ -177,7 +281,7 @@ class Exchange:
         """Put the agent behind `link` on the line, with the audio its client asked for."""
         session = self._lines[call.identity.call_id].session
         self.board.attached(session)
-        call.attach(link, session.audio)
+        call.attach(link, session.audio, is_isolated=session.is_isolated)
 
     def end_session(self, session: Session) -> None:
         """End the call of a session that REST closes."""
@@ -203,10 +307,6 @@ class Exchange:
                 logger.exception("call %s failed and is ended", call.identity.call_id)
                 call.end(EndReason.SERVER_ERROR)
 
-    def report(self, call: Call) -> CallReport:
-        """Return a running call's report with the tick lateness of its time."""
-        return call.report(self.lateness(call))
-
     def shut_down(self) -> None:
         """End every call and close every control link: the server stops."""
         self.is_draining = True
@@ -214,12 +314,15 @@ class Exchange:
             line.call.end(EndReason.SERVER_SHUTDOWN)
         self.board.close_links(CloseCode.GOING_AWAY, "the server stops")
 
-    def _leg_failed(self, call_id: str, slot: Slot, error: Exception) -> None:
-        line = self._lines.get(call_id)  # None: the other leg failed in the same tick
-        if line is not None:
-            line.call.leg_failed(slot, error)
+    # --- what calls tell: CallOwner --------------------------------------------------------
 
-    def _call_ended(self, call: Call) -> None:
+    def agent_left(self, call: Call) -> None:
+        """See `CallOwner`: the session was the agent's, and goes with it."""
+        line = self._lines[call.identity.call_id]
+        self.board.close(line.session, session_close_reason(EndReason.AGENT_CLOSED))
+
+    def ended(self, call: Call) -> None:
+        """See `CallOwner`."""
         line = self._lines[call.identity.call_id]
         assert call.end_reason is not None, "a call ends with a reason"
         report = self.report(call)
@@ -227,22 +330,31 @@ class Exchange:
         if self.on_report is not None:
             self.on_report(report)
         self.board.close(line.session, session_close_reason(call.end_reason))
-        if line.recording is not None:
-            line.recording.close()
+        line.recordings.close()
         if line.on_ended is not None:
             line.on_ended(call)
         del self._lines[call.identity.call_id]
         if not self._lines and self.on_empty is not None:
             self.on_empty()
 
+    def _leg_failed(self, call_id: str, slot: Slot, error: Exception) -> None:
+        line = self._lines.get(call_id)  # None: the other leg failed in the same tick
+        if line is not None:
+            line.call.leg_failed(slot, error)
+
+    # --- what can be told ------------------------------------------------------------------
+
+    def report(self, call: Call) -> CallReport:
+        """Return a running call's report with the tick lateness of its time."""
+        return call.report(self.lateness(call))
+
     def lateness(self, call: Call) -> Percentiles:
         """Return how late the node's ticks were while a call ran; zero once it is forgotten."""
         line = self._lines.get(call.identity.call_id)
-        count = min(self._ticks - line.first_tick, LATENESS_TICKS_KEPT) if line else 0
-        if count == 0:
+        _, lateness_ms = self.lateness_ms(line.first_tick if line else self._ticks)
+        if len(lateness_ms) == 0:
             return Percentiles(0.0, 0.0)
-        indexes = np.arange(self._ticks - count, self._ticks) % LATENESS_TICKS_KEPT
-        p50, p99 = np.percentile(np.frombuffer(self._lateness_ms, np.float32)[indexes], [50, 99])
+        p50, p99 = np.percentile(lateness_ms, [50, 99])
         return Percentiles(round(float(p50), 3), round(float(p99), 3))
 
     def lateness_ms(self, since_tick: int) -> tuple[int, NDArray[np.float32]]:
@@ -257,6 +369,10 @@ class Exchange:
         first = max(since_tick, self._ticks - LATENESS_TICKS_KEPT)
         indexes = np.arange(first, self._ticks) % LATENESS_TICKS_KEPT
         return self._ticks, np.frombuffer(self._lateness_ms, np.float32)[indexes]
+
+
+def _ticks(duration_s: float) -> int:
+    return int(duration_s * 1000 / TICK_MS)
 
 
 def _log_end(report: CallReport, session: Session) -> None:

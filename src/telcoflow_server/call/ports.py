@@ -6,9 +6,12 @@ the same `Phone` to a call; a WebSocket and an in-memory pipe are the same `Medi
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from enum import Enum, auto
 from typing import Protocol
 
 from telcoflow_sdk.protocol.codes import CloseCode, EndReason
+from telcoflow_server.media.plane import FrameSink, FrameSource
 
 
 class ControlLink(Protocol):
@@ -49,3 +52,53 @@ class Phone(Protocol):
     @property
     def has_hung_up(self) -> bool:
         """Whether the person put the phone down."""
+
+
+class PhoneOnLine(Phone, FrameSource, FrameSink, Protocol):
+    """A phone with its audio."""
+
+
+class CalleeProgress(Enum):
+    """How far ringing a person has come."""
+
+    RINGING = auto()
+    EARLY = auto()  # sound comes already; nobody has answered
+    ANSWERED = auto()
+    BUSY = auto()
+    DECLINED = auto()
+
+
+class Callee(PhoneOnLine, Protocol):
+    """The phone of a person who is called, from the moment it is dialled.
+
+    `answered` tells it that its audio flows from now on, `ended` also that nobody waits for it
+    any more while it still rings.
+    """
+
+    def ring(self, tick: int) -> CalleeProgress:
+        """Return how far it has come; asked on every tick until it is ANSWERED or a failure."""
+
+
+@dataclass(frozen=True, slots=True)
+class DialRequest:
+    """Whom to call. Numbers are never part of a log line."""
+
+    call_id: str
+    connector_uuid: str
+    number: str
+    caller: str
+
+
+@dataclass(frozen=True, slots=True)
+class Dialled:
+    """A phone that is being called, and the rate of its audio."""
+
+    callee: Callee
+    sample_rate_hz: int
+
+
+class Dialer(Protocol):
+    """The way to phones elsewhere."""
+
+    def dial(self, request: DialRequest) -> Dialled | None:
+        """Begin to call a number; never waits. None: there is no way to reach it."""

@@ -7,6 +7,7 @@ first claim wins; a claim whose client leaves before its media link came is free
 
 from __future__ import annotations
 
+import re
 from collections import Counter, OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,13 +18,16 @@ import msgspec
 from telcoflow_sdk.audio.format import AudioFormat
 from telcoflow_sdk.protocol.codec import ProtocolViolation, decode_control_request, encode
 from telcoflow_sdk.protocol.codes import CloseCode, ErrorCode, SessionCloseReason
+from telcoflow_sdk.protocol.commands import MAX_RING_TIME_S, MIN_RING_TIME_S
 from telcoflow_sdk.protocol.messages import (
     CallIn,
     ControlError,
     Response,
     SessionClosed,
+    SessionCreate,
     SessionNotify,
     SessionOpen,
+    SessionReady,
     Setup,
     SetupDone,
 )
@@ -32,8 +36,13 @@ from telcoflow_server.call.ports import ControlLink
 CLOSED_SESSIONS_KEPT = 1024
 """How many ended sessions still answer SESSION_CLOSED instead of SESSION_NOT_FOUND."""
 
+AUDIO_MODES = ("mixed", "isolated")
+
 VOICE_CHANNEL = "TELCO"
 NEW_CALL = "NEW_INCOMING_CALL"
+
+NUMBER = re.compile(r"\+?[0-9*#]{1,32}|sips?:[^\s@]{1,64}@[^\s@]{1,128}")
+"""What can be dialled: E.164 and short numbers, and SIP addresses."""
 
 
 @dataclass(slots=True, eq=False)
@@ -47,6 +56,7 @@ class Client:
     """The host name by which this client reached the server."""
     audio: AudioFormat | None = None
     """What it asked for in `setup`; None before that."""
+    is_isolated: bool = False
     sessions: set[Session] = field(default_factory=set)
     """What it holds a claim on."""
 
@@ -64,6 +74,8 @@ class Session:
     owner: Client | None = None
     audio: AudioFormat = field(default_factory=AudioFormat)
     """The audio its owner asked for."""
+    is_isolated: bool = False
+    """Whether its owner wants caller and callee on channels of their own, too."""
     was_claimed: bool = False
     is_delivered: bool = False
     is_attached: bool = False
@@ -91,6 +103,17 @@ class SessionInfo(msgspec.Struct, frozen=True, rename="camel"):
 AddressMaker = Callable[[Session, Client], tuple[str, str]]
 """Makes the media URL and the token of a session for the client that holds it."""
 
+CallMaker = Callable[[str, str, int], Session]
+"""Places a call to a person: connector, number, ring time in seconds. Raises `CallRefused`."""
+
+
+class CallRefused(Exception):
+    """A call that an agent wants to place and may not; `code` and the text go back to it."""
+
+    def __init__(self, code: ErrorCode, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
 
 class SessionBoard:
     """The open sessions of every connector and the clients that may claim them.
@@ -101,9 +124,11 @@ class SessionBoard:
 
     Attributes:
         refusals: What clients were refused, by code.
+        make_call: Places the calls that clients ask for; None refuses them all.
     """
 
     def __init__(self, make_address: AddressMaker, new_id: Callable[[], str]) -> None:
+        self.make_call: CallMaker | None = None
         self.refusals: Counter[ErrorCode] = Counter()
         self._make_address = make_address
         self._new_id = new_id
@@ -147,8 +172,10 @@ class SessionBoard:
                 raise ProtocolViolation(ErrorCode.INVALID_REQUEST, "send `setup` first")
             elif isinstance(request, SessionOpen):
                 self._open(client, request)
-            else:
+            elif isinstance(request, SessionReady):
                 self._ready(client, request.session_id)
+            else:
+                self._create(client, request)
         except ProtocolViolation as violation:
             self._refuse(client, violation)
             raise
@@ -161,14 +188,15 @@ class SessionBoard:
             client.link.send(encode(ControlError(violation.code, str(violation))))
 
     def _setup(self, client: Client, request: Setup) -> None:
-        if request.data.audio_mode != "mixed":
+        if request.data.audio_mode not in AUDIO_MODES:
             raise ProtocolViolation(
-                ErrorCode.INVALID_REQUEST, "this server serves audioMode `mixed` only"
+                ErrorCode.INVALID_REQUEST, f"audioMode is one of {', '.join(AUDIO_MODES)}"
             )
         try:
             client.audio = AudioFormat(request.data.sample_rate)
         except ValueError as error:
             raise ProtocolViolation(ErrorCode.INVALID_REQUEST, str(error)) from None
+        client.is_isolated = request.data.audio_mode == "isolated"
         client.link.send(encode(SetupDone(client.client_id)))
         for session in self._sessions.values():
             if session.is_waiting and session.connector_uuid == client.connector_uuid:
@@ -191,11 +219,7 @@ class SessionBoard:
                 boundSmWsId=bound_to,
             )
         else:
-            assert client.audio is not None, "receive() lets no claim through before setup"
-            session.owner = client
-            session.audio = client.audio
-            session.was_claimed = True
-            client.sessions.add(session)
+            self._claim(client, session)
             content = {
                 "session": {
                     "id": session.session_id,
@@ -230,6 +254,44 @@ class SessionBoard:
             )
         )
 
+    def _create(self, client: Client, request: SessionCreate) -> None:
+        try:
+            session = self._create_session(client, request)
+        except CallRefused as refusal:
+            self._respond_error(client, request.req_id, refusal.code, str(refusal))
+            return
+        content = {"sessionId": session.session_id, "created": True}
+        client.link.send(encode(Response(request.req_id, ok=True, content=content)))
+
+    def _create_session(self, client: Client, request: SessionCreate) -> Session:
+        if request.channel != VOICE_CHANNEL or self.make_call is None:
+            raise CallRefused(
+                ErrorCode.CHANNEL_NOT_CONFIGURED, f"this server calls on {VOICE_CHANNEL} only"
+            )
+        if not NUMBER.fullmatch(request.remote_address):
+            raise CallRefused(
+                ErrorCode.INVALID_REQUEST,
+                "remoteAddress is a number (digits, perhaps with a + before them) or a SIP address",
+            )
+        ring_s = request.data.ring_time_seconds
+        if not MIN_RING_TIME_S <= ring_s <= MAX_RING_TIME_S:
+            raise CallRefused(
+                ErrorCode.INVALID_REQUEST,
+                f"ringTimeSeconds must be {MIN_RING_TIME_S} to {MAX_RING_TIME_S}, not {ring_s}",
+            )
+        session = self.make_call(client.connector_uuid, request.remote_address, ring_s)
+        # Claimed for whoever asked, so that no other client can be faster.
+        self._claim(client, session)
+        return session
+
+    def _claim(self, client: Client, session: Session) -> None:
+        assert client.audio is not None, "receive() lets no claim through before setup"
+        session.owner = client
+        session.audio = client.audio
+        session.is_isolated = client.is_isolated
+        session.was_claimed = True
+        client.sessions.add(session)
+
     def _respond_error(
         self, client: Client, req_id: str, code: ErrorCode, message: str, **more: Any
     ) -> None:
@@ -239,9 +301,13 @@ class SessionBoard:
 
     # --- sessions --------------------------------------------------------------------------
 
+    def add(self, session: Session) -> None:
+        """Keep a session for the client that asked for it."""
+        self._sessions[session.session_id] = session
+
     def announce(self, session: Session) -> None:
         """Tell every client of the session's connector that a call waits."""
-        self._sessions[session.session_id] = session
+        self.add(session)
         self._notify_all(session)
 
     def attached(self, session: Session) -> None:

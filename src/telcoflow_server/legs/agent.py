@@ -7,6 +7,7 @@ Implements docs/reference/wire.md §2 (audio) and §3.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +19,7 @@ from telcoflow_sdk.protocol.codes import ErrorCode
 from telcoflow_sdk.protocol.messages import BufferRequest, BufferRequestData
 from telcoflow_server.call.ports import MediaLink
 from telcoflow_server.media.playout import Playout, PlayoutStatistics
+from telcoflow_server.media.routing import Audience
 
 MAX_UNSENT_MS = 250
 """Beyond this the agent is behind; more in the transport would only make it hear older sound."""
@@ -26,7 +28,7 @@ WAITING_FRAMES = 12
 STALLED_TICKS = 5_000 // TICK_MS
 """An agent that reads nothing for 5 s is taken for gone."""
 
-_CHANNEL = 0
+_MIXED_CHANNEL = 0
 _MIN_MESSAGE_BYTES = 2  # the channel, and at least half a sample
 _MIN_PIECE_BYTES = 2
 """`prefer_audio_frame_bytes` is a minimum: with the default the published client keeps back the
@@ -59,13 +61,18 @@ class AgentLeg:
     Args:
         link: The agent's media link.
         audio_format: What the agent chose in its `setup`.
+        switched: Told, before a frame is mixed, that it and what follows is for others.
     """
 
-    def __init__(self, link: MediaLink, audio_format: AudioFormat) -> None:
+    def __init__(
+        self, link: MediaLink, audio_format: AudioFormat, switched: Callable[[Audience], None]
+    ) -> None:
         self._link = link
+        self._switched = switched
         self._playout = Playout(audio_format)
         self._max_unsent_bytes = audio_format.ms_to_bytes(MAX_UNSENT_MS)
-        self._waiting: deque[bytes] = deque()
+        self._waiting: deque[tuple[int, bytes]] = deque()
+        self._channels = 1
         self._unread_ticks = 0
         self._frames_sent = 0
         self._dropped_frames = 0
@@ -89,13 +96,22 @@ class AgentLeg:
         """
         if len(message) < _MIN_MESSAGE_BYTES:
             return ErrorCode.MALFORMED_AUDIO
-        if message[0] != _CHANNEL:
+        if message[0] != _MIXED_CHANNEL:
             return ErrorCode.INVALID_CHANNEL
         return self._playout.receive(memoryview(message)[1:])
 
     def clear(self) -> int:
         """Drop the agent's audio not yet played, at once; return the bytes dropped."""
         return self._playout.clear()
+
+    def switch(self, audience: Audience) -> None:
+        """Let what arrives from now on be heard by others; see `Playout.switch`."""
+        self._playout.switch(audience)
+
+    @property
+    def has_switched(self) -> bool:
+        """Whether everything received before the last `switch` has been played."""
+        return self._playout.has_switched
 
     def flush_credit(self) -> None:
         """Request the audio now due, one frame per request; call it after each tick."""
@@ -133,16 +149,39 @@ class AgentLeg:
 
     def take(self, tick: int, out: NDArray[np.int16]) -> bool:
         """Play one frame of the agent's; see `Playout.take`."""
-        return self._playout.take(tick, out)
+        audience = self._playout.audience
+        is_sounding = self._playout.take(tick, out)
+        if self._playout.audience is not audience:
+            self._switched(self._playout.audience)
+        return is_sounding
 
     def put(self, tick: int, frame: NDArray[np.int16]) -> None:
         """Send one frame to the agent, unless it is behind: then keep the newest for it."""
-        del tick  # the agent's clock is the arrival of frames
-        self._waiting.append(frame.astype("<i2", copy=False).tobytes())
-        while self._waiting and self._link.unsent_bytes() <= self._max_unsent_bytes:
-            self._link.send_audio(_CHANNEL, self._waiting.popleft())
-            self._frames_sent += 1
+        self._send(_MIXED_CHANNEL, frame)
         self._unread_ticks = self._unread_ticks + 1 if self._waiting else 0
-        if len(self._waiting) > WAITING_FRAMES:
+
+    def ear(self, channel: int) -> ChannelEar:
+        """Return a sink that sends what it is put on a channel of its own."""
+        self._channels += 1
+        return ChannelEar(self._send, channel)
+
+    def _send(self, channel: int, frame: NDArray[np.int16]) -> None:
+        self._waiting.append((channel, frame.astype("<i2", copy=False).tobytes()))
+        while self._waiting and self._link.unsent_bytes() <= self._max_unsent_bytes:
+            self._link.send_audio(*self._waiting.popleft())
+            self._frames_sent += 1
+        if len(self._waiting) > WAITING_FRAMES * self._channels:
             self._waiting.popleft()
             self._dropped_frames += 1
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelEar:
+    """One more channel to the agent: what one party says, apart from the mix."""
+
+    send: Callable[[int, NDArray[np.int16]], None]
+    channel: int
+
+    def put(self, tick: int, frame: NDArray[np.int16]) -> None:
+        """Send one frame; it shares the fate of those on the other channels."""
+        self.send(self.channel, frame)

@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from telcoflow_sdk.audio.format import SAMPLE_RATES_HZ, AudioFormat
-from telcoflow_server.media.resample import ResampleBlock
-from telcoflow_server.media.routing import Listener, Mode, Slot, gains
+from telcoflow_server.media.resample import ResamplePool, Seat
+from telcoflow_server.media.routing import Audience, Listener, Slot, Stage, gains
 
 logger = logging.getLogger(__name__)
 
@@ -100,33 +100,36 @@ class _RowBlock:
         np.copyto(self.mixes[:rows], sums, casting="unsafe")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Seat:
-    """A leg's place in a block of legs that need the same conversion."""
-
-    block: ResampleBlock
-    number: int
-    input: NDArray[np.int16]
-    output: NDArray[np.int16]
-
-
 @dataclass(slots=True, eq=False)
-class _Leg:
-    """One attached leg: whom to ask, and the views that are handed over.
+class _Mouth:
+    """Where a leg's sound comes in.
 
-    `said` and `hears` are at the leg's rate, `in_mix` and `of_mix` at the plane's. Without
-    seats, for a leg at the mix rate, they are the same memory.
+    `said` is at the leg's rate, `in_mix` at the plane's; without a seat they are the same memory.
     """
 
     row: Row
     slot: Slot
     source: FrameSource
-    sink: FrameSink
     said: NDArray[np.int16]
-    hears: NDArray[np.int16]
     in_mix: NDArray[np.int16]
+    seat: Seat | None
+    is_attached: bool = True
+
+
+@dataclass(slots=True, eq=False)
+class _Ear:
+    """Where a leg, or whoever taps one, is given sound.
+
+    `of_mix` is at the plane's rate, `hears` at the listener's; without a seat they are the same
+    memory.
+    """
+
+    row: Row
+    slot: Slot
+    sink: FrameSink
     of_mix: NDArray[np.int16]
-    seats: tuple[_Seat, _Seat] | None
+    hears: NDArray[np.int16]
+    seat: Seat | None
     is_attached: bool = True
 
 
@@ -137,9 +140,11 @@ class MediaPlane:
         self._blocks: list[_RowBlock] = []
         self._free: list[int] = []  # a heap: low rows first, so that high ones need no mixing
         self._open: set[Row] = set()
-        self._resamplers: dict[tuple[int, int], list[ResampleBlock]] = {}
-        # A tuple, replaced when it changes: a tick goes through the legs it began with.
-        self._legs: tuple[_Leg, ...] = ()
+        self.up = ResamplePool()
+        self.down = ResamplePool()
+        # Tuples, replaced when they change: a tick goes through those it began with.
+        self._mouths: tuple[_Mouth, ...] = ()
+        self._ears: tuple[_Ear, ...] = ()
         self._failures: list[tuple[Row, Slot, Exception]] = []
         self._failed_legs = 0
         self._ticks_begun = 0
@@ -152,10 +157,10 @@ class MediaPlane:
 
     def statistics(self) -> PlaneStatistics:
         """Return the plane's counters."""
-        return PlaneStatistics(self._ticks_done, self.rows, len(self._legs), self._failed_legs)
+        return PlaneStatistics(self._ticks_done, self.rows, len(self._mouths), self._failed_legs)
 
     def open_row(self, failed: LegFailed | None = None) -> Row:
-        """Return a row for a new call: mode RINGING, no legs, its next tick is 0.
+        """Return a row for a new call: stage RINGING, no legs, its next tick is 0.
 
         Opened in the middle of a tick, it begins with the next one.
 
@@ -179,55 +184,48 @@ class MediaPlane:
         A leg whose source or sink raises is detached, counted and reported; the others do not
         notice.
         """
-        legs, number = self._legs, self._ticks_done
+        ears, number = self._ears, self._ticks_done
         self._ticks_begun = number + 1
-        for leg in legs:
-            if leg.is_attached:
-                self._take(leg, number)
+        for mouth in self._mouths:
+            if mouth.is_attached:
+                self._take(mouth, number)
         self._resample_up()
         self._mix()
         self._resample_down()
-        for leg in legs:
-            if leg.is_attached:
-                self._put(leg, number)
+        for ear in ears:
+            if ear.is_attached:
+                self._put(ear, number)
         for row in self._open:
             row.write_lane(number)
         self._ticks_done = self._ticks_begun
         self._report_failures()
 
-    def _take(self, leg: _Leg, number: int) -> None:
+    def _take(self, mouth: _Mouth, number: int) -> None:
         is_sounding = False
         try:
-            is_sounding = leg.source.take(number - leg.row.opened_at, leg.said)
+            is_sounding = mouth.source.take(number - mouth.row.opened_at, mouth.said)
         except Exception as error:  # whatever it is, it is this leg's fault and no other's
-            self._fail(leg, error)
-        if not (is_sounding and leg.is_attached):
-            leg.said.fill(0)
+            self._fail(mouth, error)
+        if not (is_sounding and mouth.is_attached):
+            mouth.said.fill(0)
 
-    def _put(self, leg: _Leg, number: int) -> None:
+    def _put(self, ear: _Ear, number: int) -> None:
         try:
-            leg.sink.put(number - leg.row.opened_at, leg.hears)
+            ear.sink.put(number - ear.row.opened_at, ear.hears)
         except Exception as error:  # as in `_take`
-            self._fail(leg, error)
+            self._fail(ear, error)
 
     def _resample_up(self) -> None:
-        self._run_resamplers(to_mix=True)
-        for leg in self._legs:
-            if leg.seats is not None:
-                leg.in_mix[:] = leg.seats[0].output
+        self.up.run()
+        for mouth in self._mouths:
+            if mouth.seat is not None:
+                mouth.in_mix[:] = mouth.seat.output
 
     def _resample_down(self) -> None:
-        for leg in self._legs:
-            if leg.seats is not None:
-                leg.seats[1].input[:] = leg.of_mix
-        self._run_resamplers(to_mix=False)
-
-    def _run_resamplers(self, *, to_mix: bool) -> None:
-        for (_, to_hz), blocks in self._resamplers.items():
-            if (to_hz == MIX_RATE_HZ) == to_mix:
-                for block in blocks:
-                    if not block.is_empty:
-                        block.run()
+        for ear in self._ears:
+            if ear.seat is not None:
+                ear.seat.input[:] = ear.of_mix
+        self.down.run()
 
     def _mix(self) -> None:
         rows_left = max((row.number for row in self._open), default=-1) + 1
@@ -237,11 +235,11 @@ class MediaPlane:
             block.mix(min(rows_left, BLOCK_ROWS))
             rows_left -= BLOCK_ROWS
 
-    def _fail(self, leg: _Leg, error: Exception) -> None:
+    def _fail(self, part: _Mouth | _Ear, error: Exception) -> None:
         self._failed_legs += 1
-        self._failures.append((leg.row, leg.slot, error))
-        if leg.is_attached:
-            leg.row.detach(leg.slot)
+        self._failures.append((part.row, part.slot, error))
+        if part.is_attached:
+            part.row.drop(part)
 
     def _report_failures(self) -> None:
         failures, self._failures = self._failures, []
@@ -260,27 +258,23 @@ class MediaPlane:
         """Return the ticks all rows have done together."""
         return self._ticks_done
 
-    def add(self, leg: _Leg) -> None:
-        """Let `leg` take part from the next tick on."""
-        self._legs = (*self._legs, leg)
+    def add(self, mouth: _Mouth | None, ear: _Ear) -> None:
+        """Let them take part from the next tick on."""
+        if mouth is not None:
+            self._mouths = (*self._mouths, mouth)
+        self._ears = (*self._ears, ear)
 
-    def remove(self, leg: _Leg) -> None:
-        """Drop `leg` and silence what it left behind."""
-        leg.is_attached = False
-        self._legs = tuple(other for other in self._legs if other is not leg)
-        leg.in_mix.fill(0)
-        for seat in leg.seats or ():
-            seat.block.leave_seat(seat.number)
-
-    def seat(self, from_hz: int, to_hz: int) -> _Seat:
-        """Find a free seat in the blocks of one conversion."""
-        blocks = self._resamplers.setdefault((from_hz, to_hz), [])
-        block = next((block for block in blocks if block.has_room), None)
-        if block is None:
-            block = ResampleBlock(from_hz, to_hz)
-            blocks.append(block)
-        number = block.take_seat()
-        return _Seat(block, number, block.input(number), block.output(number))
+    def remove(self, mouth: _Mouth | None, ears: list[_Ear]) -> None:
+        """Drop them and silence what they left behind."""
+        for part in (mouth, *ears):
+            if part is not None:
+                part.is_attached = False
+                if part.seat is not None:
+                    part.seat.leave()
+        self._ears = tuple(ear for ear in self._ears if ear.is_attached)
+        if mouth is not None:
+            mouth.in_mix.fill(0)
+            self._mouths = tuple(other for other in self._mouths if other is not mouth)
 
     def remove_row(self, row: Row) -> None:
         """Give the row's place to the next call."""
@@ -289,7 +283,7 @@ class MediaPlane:
 
 
 class Row:
-    """One call on the plane: three slots, a mode, perhaps a recording.
+    """One call on the plane: three slots, a stage, perhaps a recording.
 
     Made by `MediaPlane.open_row`. For the thread that ticks only; may be used from within `take`
     and `put`. Once closed, everything but `close`, `detach` and `tick` raises ValueError.
@@ -309,10 +303,14 @@ class Row:
         self._plane = plane
         self._block = block
         self._index = number % BLOCK_ROWS
-        self._legs: dict[Slot, _Leg] = {}
+        self._mouths: dict[Slot, _Mouth] = {}
+        self._ears: dict[Slot, _Ear] = {}
+        self._taps: list[_Ear] = []
         self._lane: FrameLane | None = None
         self._is_open = True
-        self.set_mode(Mode.RINGING)
+        self._stage = Stage.RINGING
+        self._audience = Audience.CALLER
+        self._set_gains()
 
     @property
     def tick(self) -> int:
@@ -332,35 +330,89 @@ class Row:
             ValueError: the row is closed, the slot is taken, or the rate is none of ours.
         """
         self._require_open()
-        if slot in self._legs:
+        if slot in self._mouths:
             raise ValueError(f"slot {slot.name} is taken; detach it first")
-        if sample_rate_hz not in SAMPLE_RATES_HZ:
-            raise ValueError(f"rate must be one of {SAMPLE_RATES_HZ} Hz, not {sample_rate_hz}")
-        in_mix = self._block.samples[self._index, slot]
-        of_mix = self._block.mixes[self._index, slot]
-        seats: tuple[_Seat, _Seat] | None = None
-        said, hears = in_mix, of_mix.view()
+        _require_rate(sample_rate_hz)
+        said = in_mix = self._block.samples[self._index, slot]
+        seat: Seat | None = None
         if sample_rate_hz != MIX_RATE_HZ:
-            seats = (
-                self._plane.seat(sample_rate_hz, MIX_RATE_HZ),
-                self._plane.seat(MIX_RATE_HZ, sample_rate_hz),
-            )
-            said, hears = seats[0].input, seats[1].output
+            seat = self._plane.up.seat(sample_rate_hz, MIX_RATE_HZ)
+            said = seat.input
+        mouth = _Mouth(self, slot, source, said, in_mix, seat)
+        self._mouths[slot] = mouth
+        mix = self._block.mixes[self._index, slot]
+        ear = self._ears[slot] = self._ear(slot, sink, mix, sample_rate_hz)
+        self._plane.add(mouth, ear)
+
+    def tap(self, slot: Slot, sink: FrameSink, sample_rate_hz: int) -> None:
+        """Give `sink`, on every tick from the next one on, what the leg in `slot` says.
+
+        Silence while the slot is free. Untouched by the stage. Ends with the row, or when the
+        sink raises.
+
+        Raises:
+            ValueError: the row is closed, or the rate is none of ours.
+        """
+        self._require_open()
+        _require_rate(sample_rate_hz)
+        said = self._block.samples[self._index, slot]
+        tap = self._ear(slot, sink, said, sample_rate_hz)
+        self._taps.append(tap)
+        self._plane.add(None, tap)
+
+    def _ear(
+        self, slot: Slot, sink: FrameSink, sound: NDArray[np.int16], sample_rate_hz: int
+    ) -> _Ear:
+        seat: Seat | None = None
+        hears = sound.view()
+        if sample_rate_hz != MIX_RATE_HZ:
+            seat = self._plane.down.seat(MIX_RATE_HZ, sample_rate_hz)
+            hears = seat.output
         hears.flags.writeable = False
-        leg = _Leg(self, slot, source, sink, said, hears, in_mix, of_mix, seats)
-        self._legs[slot] = leg
-        self._plane.add(leg)
+        return _Ear(self, slot, sink, sound, hears, seat)
+
+    def cut(self, slot: Slot) -> None:
+        """Make sure that nothing the leg has said is heard after the tick that is under way.
+
+        A leg at another rate goes through a filter that remembers 1.5 ms; the mode may change
+        who hears the leg, and then the new listeners must not get the end of the old words.
+        """
+        mouth = self._mouths.get(slot)
+        if mouth is not None and mouth.seat is not None:
+            mouth.seat.cut()
 
     def detach(self, slot: Slot) -> None:
         """Take a leg out; it is silent from the next mix on. Does nothing if the slot is free."""
-        leg = self._legs.pop(slot, None)
-        if leg is not None:
-            self._plane.remove(leg)
+        mouth = self._mouths.pop(slot, None)
+        if mouth is not None:
+            self._plane.remove(mouth, [self._ears.pop(slot)])
 
-    def set_mode(self, mode: Mode) -> None:
-        """Choose who hears whom from the next tick on."""
+    def drop(self, part: _Mouth | _Ear) -> None:
+        """Detach the leg or the tap that failed; for the plane."""
+        if part in self._taps:
+            self._taps = [tap for tap in self._taps if tap is not part]
+            self._plane.remove(None, [part])
+        else:
+            self.detach(part.slot)
+
+    def set_stage(self, stage: Stage) -> None:
+        """Choose how the people hear each other, from the next mix on."""
         self._require_open()
-        self._block.gains[self._index] = gains(mode)
+        self._stage = stage
+        self._set_gains()
+
+    def set_audience(self, audience: Audience) -> None:
+        """Choose who hears the agent, from the next mix on: within `take`, of this very tick.
+
+        What the agent said before is heard by the earlier audience only.
+        """
+        self._require_open()
+        self._audience = audience
+        self._set_gains()
+        self.cut(Slot.AGENT)
+
+    def _set_gains(self) -> None:
+        self._block.gains[self._index] = gains(self._stage, self._audience)
 
     def record(self, lane: FrameLane | None) -> None:
         """Record every tick from the next one on; with `None`, stop. The lane stays open."""
@@ -376,11 +428,17 @@ class Row:
         """Detach every leg, stop recording, give the row back. Idempotent."""
         if not self._is_open:
             return
-        for slot in list(self._legs):
+        for slot in list(self._mouths):
             self.detach(slot)
+        self._plane.remove(None, self._taps)
         self._is_open = False
         self._plane.remove_row(self)
 
     def _require_open(self) -> None:
         if not self._is_open:
             raise ValueError("the row is closed")
+
+
+def _require_rate(sample_rate_hz: int) -> None:
+    if sample_rate_hz not in SAMPLE_RATES_HZ:
+        raise ValueError(f"rate must be one of {SAMPLE_RATES_HZ} Hz, not {sample_rate_hz}")

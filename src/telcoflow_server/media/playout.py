@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from telcoflow_sdk.audio.format import BYTES_PER_SAMPLE, TICK_MS, AudioFormat
 from telcoflow_sdk.protocol.codes import ErrorCode
+from telcoflow_server.media.routing import Audience
 
 START_LEAD_MS = 60
 """Queued plus requested at the start: one frame being played, one here, one under way."""
@@ -115,6 +116,9 @@ class Playout:
     """
 
     def __init__(self, audio_format: AudioFormat) -> None:
+        self.audience = Audience.CALLER
+        """Of the frame last taken; see `switch`."""
+        self._switches: deque[tuple[int, Audience]] = deque()  # bytes queued before each
         self._format = audio_format
         self._frame_bytes = audio_format.frame_bytes
         self._max_queued_bytes = audio_format.ms_to_bytes(MAX_QUEUED_MS)
@@ -174,12 +178,28 @@ class Playout:
         """
         dropped = len(self._queue) + len(self._odd)
         self._queue.clear()
+        self._switches = deque((0, audience) for _, audience in self._switches)
         self._odd = b""
         self._has_arrived = False
         self._silent_since_tick = None
         self._phase = _Phase.IDLE
         self._cleared_bytes += dropped
         return dropped
+
+    def switch(self, audience: Audience) -> None:
+        """Play what is received from now on to others; what is queued keeps its audience.
+
+        The audio before the switch ends with a part frame padded with silence, so that the
+        audience changes between two frames. A clear drops audio, never a switch.
+        """
+        self._discarded_bytes += len(self._odd)
+        self._odd = b""
+        self._switches.append((len(self._queue), audience))
+
+    @property
+    def has_switched(self) -> bool:
+        """Whether everything received before the last switch has been played or cleared."""
+        return not self._switches
 
     def next_request(self) -> int:
         """Return how many bytes to request now: one frame, or 0 when nothing is due.
@@ -212,9 +232,11 @@ class Playout:
             self._has_arrived = False
             self._last_arrival_tick = tick
             self._note_arrival(tick)
+        while self._switches and self._switches[0][0] == 0:
+            self.audience = self._switches.popleft()[1]
         if self._phase is _Phase.HOLDING and self._is_filled(tick):
             self._phase = _Phase.PLAYING
-        queued = len(self._queue)
+        queued = self._switches[0][0] if self._switches else len(self._queue)
         is_frame_due = self._phase is _Phase.PLAYING and queued >= self._frame_bytes
         if is_frame_due or (0 < queued < self._frame_bytes and self._is_tail_due(tick)):
             self._phase = _Phase.PLAYING
@@ -288,8 +310,8 @@ class Playout:
     def _is_filled(self, tick: int) -> bool:
         """Whether a whole first frame is there, with enough behind it or enough time gone."""
         behind = len(self._queue) - self._frame_bytes
-        if behind < 0:
-            return False
+        if behind < 0 or self._switches:
+            return bool(self._switches)  # nothing can be added before a switch
         held_ms = (tick - self._held_since_tick) * TICK_MS
         # An utterance whose second frame came along with the first is not made in real time;
         # what is behind it comes as fast as it is asked for.
@@ -300,7 +322,8 @@ class Playout:
     def _is_tail_due(self, tick: int) -> bool:
         """Whether a part frame is an end: its rest could have come by now."""
         patience = min(TAIL_TICKS, self._lead_ms // TICK_MS - 1)
-        return self._is_draining or tick - self._last_arrival_tick >= patience
+        is_last = self._is_draining or bool(self._switches)
+        return is_last or tick - self._last_arrival_tick >= patience
 
     def _note_sound(self, tick: int) -> None:
         """Close a gap; otherwise count towards steadiness."""
@@ -318,11 +341,16 @@ class Playout:
             self._prefill_ms = max(self._prefill_ms - STEP_MS, MIN_PREFILL_MS)
 
     def _play(self, out: NDArray[np.int16]) -> None:
-        played = self._queue[: self._frame_bytes]
-        del self._queue[: self._frame_bytes]
+        length = self._frame_bytes
+        if self._switches:
+            length = min(length, self._switches[0][0])
+            self._switches = deque((at - length, then) for at, then in self._switches)
+        played = self._queue[:length]
+        del self._queue[:length]
         samples = len(played) // BYTES_PER_SAMPLE
         out[:samples] = np.frombuffer(played, dtype="<i2")
         out[samples:] = 0
         self._frames += 1
         self._played_bytes += len(played)
-        self._heard_bytes += len(played)
+        if self.audience is not Audience.NOBODY:
+            self._heard_bytes += len(played)

@@ -166,6 +166,10 @@ class ResampleBlock:
         self._output[seat] = 0
         self._free.append(seat)
 
+    def cut(self, seat: int) -> None:
+        """Forget the past of a seat: nothing given before is in what comes out after."""
+        self._line[seat, : self._conversion.history_samples] = 0
+
     def input(self, seat: int) -> NDArray[np.int16]:
         """Return the view to write this seat's next frame to: int16, shape (frame_in,)."""
         return self._line[seat, self._conversion.history_samples :]
@@ -185,3 +189,45 @@ class ResampleBlock:
         np.copyto(self._output.reshape(self._product.shape), self._product, casting="unsafe")
         # The frame's end becomes the next one's past; it is the shorter of the two.
         self._line[:, : form.history_samples] = self._line[:, form.frame_in_samples :]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Seat:
+    """One leg's place in a block: write `input`, read `output` after the run."""
+
+    block: ResampleBlock
+    number: int
+    input: NDArray[np.int16]
+    output: NDArray[np.int16]
+
+    def cut(self) -> None:
+        """Forget the past; see `ResampleBlock.cut`."""
+        self.block.cut(self.number)
+
+    def leave(self) -> None:
+        """Give the seat back."""
+        self.block.leave_seat(self.number)
+
+
+class ResamplePool:
+    """All blocks of the plane's one direction, made as seats are asked for."""
+
+    def __init__(self) -> None:
+        self._blocks: dict[tuple[int, int], list[ResampleBlock]] = {}
+
+    def seat(self, from_hz: int, to_hz: int) -> Seat:
+        """Return a free seat in a block of this conversion."""
+        blocks = self._blocks.setdefault((from_hz, to_hz), [])
+        block = next((block for block in blocks if block.has_room), None)
+        if block is None:
+            block = ResampleBlock(from_hz, to_hz)
+            blocks.append(block)
+        number = block.take_seat()
+        return Seat(block, number, block.input(number), block.output(number))
+
+    def run(self) -> None:
+        """Convert every block that anybody sits in."""
+        for blocks in self._blocks.values():
+            for block in blocks:
+                if not block.is_empty:
+                    block.run()

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from telcoflow_sdk.protocol.codec import ProtocolViolation
 from telcoflow_sdk.protocol.codes import CloseCode, EndReason, ErrorCode
 from telcoflow_sdk.protocol.states import CallState
-from telcoflow_server.call.call import CLEARS_KEPT, Call
+from telcoflow_server.call.call import LISTED, Call
 from telcoflow_server.media.routing import Slot
 from tests.support.exchange import MemoryAgent, MemoryPhone, Node
 
@@ -134,10 +134,10 @@ def test_only_so_many_clears_are_listed() -> None:
     node = Node()
     call, agent = node.answered_call(MemoryPhone())
 
-    for _ in range(CLEARS_KEPT + 1):
+    for _ in range(LISTED + 1):
         agent.command("agent.interrupt")
 
-    assert len(call.report(node.exchange.lateness(call)).clears) == CLEARS_KEPT
+    assert len(call.report(node.exchange.lateness(call)).clears) == LISTED
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from telcoflow_sdk.protocol.codes import CloseCode, EndReason
 from telcoflow_server.call.call import Call
-from telcoflow_server.call.exchange import Draining
+from telcoflow_server.call.exchange import Draining, Recordings
 from tests.support.exchange import CALLEE, CALLER, MemoryPhone, Node
 
 
@@ -43,7 +43,7 @@ def test_a_recording_has_both_sides_on_one_time_axis() -> None:
     node, tape = Node(), Tape()
     speech = np.arange(1, 4801, dtype=np.int16)
     phone = MemoryPhone(speech)
-    call = node.place(phone, recording=tape)
+    call = node.place(phone, recordings=Recordings(tape))
     node.run(3)
     agent = node.agent(call)
     agent.command("call.answer")

@@ -10,7 +10,13 @@ import pytest
 
 from telcoflow_sdk.protocol.codec import ProtocolViolation
 from telcoflow_sdk.protocol.codes import CloseCode, ErrorCode, SessionCloseReason
-from telcoflow_server.call.session import CLOSED_SESSIONS_KEPT, Client, Session, SessionBoard
+from telcoflow_server.call.session import (
+    CLOSED_SESSIONS_KEPT,
+    CallRefused,
+    Client,
+    Session,
+    SessionBoard,
+)
 from tests.support.links import MemoryControlLink
 
 CALLER, CALLEE = "+15550100", "+15550199"
@@ -281,11 +287,71 @@ def test_a_request_that_is_wrong_is_answered_by_its_id(board: SessionBoard) -> N
     peer.link.take()
 
     with pytest.raises(ProtocolViolation):
-        peer.say(type="session.create", channel="TELCO", remoteAddress=CALLER, reqId="r7")
+        peer.say(type="session.create", channel="TELCO", remoteAddress=None, reqId="r7")
 
     (answer,) = peer.link.take()
     assert (answer["reqId"], answer["ok"]) == ("r7", False)
-    assert answer["errorCode"] == ErrorCode.INVALID_REQUEST
+    assert answer["errorCode"] == ErrorCode.MALFORMED_MESSAGE
+
+
+def created(board: SessionBoard, **fields: Any) -> dict[str, Any]:
+    peer = Peer(board)
+    peer.link.take()
+    peer.say(**{"type": "session.create", "remoteAddress": "+1", "reqId": "r7", **fields})
+    (answer,) = peer.link.take()
+    assert answer["reqId"] == "r7"
+    return answer
+
+
+def test_an_outbound_session_belongs_to_whoever_asked_for_it(board: SessionBoard) -> None:
+    asked: list[tuple[str, str, int]] = []
+
+    def make_call(connector: str, number: str, ring_s: int) -> Session:
+        asked.append((connector, number, ring_s))
+        made = session()
+        board.add(made)
+        return made
+
+    board.make_call = make_call
+    peer, other = Peer(board), Peer(board)
+    peer.link.take()
+    other.link.take()
+
+    peer.say(type="session.create", channel="TELCO", remoteAddress="+1555", reqId="r7")
+
+    (answer,) = peer.link.take()
+    assert answer["content"] == {"sessionId": "s1", "created": True}
+    assert asked == [("c1", "+1555", 60)]
+    assert other.link.take() == [], "nobody else is notified"
+    assert other.open()["errorCode"] == ErrorCode.SESSION_BUSY
+    assert peer.open()["ok"] is True
+    assert [message["type"] for message in peer.ready()] == ["call.in"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "code"),
+    [
+        ({"channel": "WA"}, ErrorCode.CHANNEL_NOT_CONFIGURED),
+        ({"remoteAddress": ""}, ErrorCode.INVALID_REQUEST),
+        ({"remoteAddress": "+1\r\nx"}, ErrorCode.INVALID_REQUEST),
+        ({"data": {"ringTimeSeconds": 0}}, ErrorCode.INVALID_REQUEST),
+        ({"data": {"ringTimeSeconds": 121}}, ErrorCode.INVALID_REQUEST),
+        ({"remoteAddress": "+99"}, ErrorCode.OUTBOUND_OVERFLOW),
+    ],
+)
+def test_a_call_that_cannot_be_placed_is_refused_with_a_code(
+    board: SessionBoard, fields: dict[str, Any], code: ErrorCode
+) -> None:
+    def make_call(connector: str, number: str, ring_s: int) -> Session:
+        raise CallRefused(ErrorCode.OUTBOUND_OVERFLOW, "enough")
+
+    board.make_call = make_call
+
+    assert created(board, **fields)["errorCode"] == code
+
+
+def test_a_node_that_calls_nobody_says_so(board: SessionBoard) -> None:
+    assert created(board)["errorCode"] == ErrorCode.CHANNEL_NOT_CONFIGURED
 
 
 def test_nothing_but_setup_is_taken_before_setup(board: SessionBoard) -> None:

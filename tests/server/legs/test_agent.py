@@ -58,7 +58,7 @@ def link() -> Link:
 
 @pytest.fixture
 def leg(link: Link) -> AgentLeg:
-    return AgentLeg(link, FORMAT)
+    return AgentLeg(link, FORMAT, lambda audience: None)
 
 
 def test_each_frame_is_one_message_on_channel_0(leg: AgentLeg, link: Link) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from telcoflow_server.media.plane import BLOCK_ROWS, MediaPlane, Row
-from telcoflow_server.media.routing import Mode, Slot
+from telcoflow_server.media.routing import Slot, Stage
 from tests.support.media import Frame, Leg, MemoryLane, join, noise
 
 
@@ -28,7 +28,7 @@ def test_nothing_is_heard_while_it_rings() -> None:
     row = plane.open_row()
     caller, agent = Leg(noise(480, 1)), Leg(noise(480, 2))
     join(row, caller, agent)
-    row.set_mode(Mode.RINGING)
+    row.set_stage(Stage.RINGING)
 
     plane.tick()
 
@@ -41,10 +41,10 @@ def test_mode_takes_effect_on_the_next_tick() -> None:
     row = plane.open_row()
     caller, agent = Leg(noise(960, 1)), Leg()
     join(row, caller, agent)
-    row.set_mode(Mode.RINGING)
+    row.set_stage(Stage.RINGING)
     plane.tick()
 
-    row.set_mode(Mode.ANSWERED)
+    row.set_stage(Stage.ANSWERED)
     plane.tick()
 
     assert not agent.heard[0].any()
@@ -222,7 +222,7 @@ def test_closed_row_refuses_everything_but_closing() -> None:
     row.close()
 
     with pytest.raises(ValueError, match="the row is closed"):
-        row.set_mode(Mode.ANSWERED)
+        row.set_stage(Stage.ANSWERED)
     with pytest.raises(ValueError, match="the row is closed"):
         row.record(None)
     with pytest.raises(ValueError, match="the row is closed"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from telcoflow_server.media.plane import BLOCK_ROWS, MediaPlane, Row
-from telcoflow_server.media.routing import Mode, Slot
+from telcoflow_server.media.routing import Slot, Stage
 from tests.support.media import Leg, MemoryLane, join, noise
 
 
@@ -145,7 +145,7 @@ def test_call_replaced_in_the_middle_of_a_tick_begins_with_the_next(where: str) 
         row.close()
         fresh = plane.open_row()
         fresh.attach(Slot.CALLER, late, late, 24_000)
-        fresh.set_mode(Mode.ANSWERED)
+        fresh.set_stage(Stage.ANSWERED)
         fresh.record(lane)
         opened.append(fresh)
         assert fresh.tick == 0
