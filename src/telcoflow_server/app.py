@@ -20,9 +20,13 @@ from telcoflow_server.api.auth import KeyRing, TokenMint
 from telcoflow_server.api.control import ControlPort
 from telcoflow_server.api.http import RestPort, errors_as_json, listen
 from telcoflow_server.api.media import MEDIA_PATH, MediaPort
+from telcoflow_server.api.metrics import Metrics, Sources
+from telcoflow_server.api.overview import OverviewPort
 from telcoflow_server.api.sandbox import SandboxPort
 from telcoflow_server.api.tally import Tally
+from telcoflow_server.call.accounts import Accounts
 from telcoflow_server.call.exchange import Exchange
+from telcoflow_server.call.report import CallReport
 from telcoflow_server.call.session import Client, Session
 from telcoflow_server.media.record import Recorder
 from telcoflow_server.settings import Settings
@@ -71,6 +75,7 @@ class Server:
             self._ticker.since_tick_ms,
             self._tally,
         )
+        self._overview = self._make_overview(settings.admin.key)
         self._runner: web.AppRunner | None = None
         self._scratch: tempfile.TemporaryDirectory[str] | None = None
         self._phones: SandboxPort | None = None
@@ -134,6 +139,7 @@ class Server:
         app = web.Application(middlewares=[errors_as_json(self._tally)])
         app.router.add_get(CONTROL_PATH, control.serve, name="control-link")
         rest.add_routes(app.router)
+        self._overview.add_routes(app.router)
         if self._is_sandbox:
             self._scratch = tempfile.TemporaryDirectory(prefix="telcoflow-")
             self._phones = SandboxPort(
@@ -156,6 +162,25 @@ class Server:
         site = web.SockSite(self._runner, listen(self.host, self._settings.server.port))
         await site.start()
         self.control_port = self._runner.addresses[0][1]
+
+    def _make_overview(self, admin_key: str | None) -> OverviewPort:
+        accounts = Accounts()
+        sources = Sources(
+            exchange=self._exchange,
+            media=self._media,
+            recorder=self._recorder,
+            ticker=self._ticker,
+            tally=self._tally,
+            accounts=accounts,
+        )
+        overview = OverviewPort(self._exchange, Metrics(sources), self._ticker, admin_key)
+
+        def call_ended(report: CallReport) -> None:
+            accounts.add(report)
+            overview.call_ended(report)
+
+        self._exchange.on_report = call_ended
+        return overview
 
     def _wanted_media_port(self) -> int:
         if self._settings.server.media_port is not None:

@@ -69,8 +69,8 @@ class Accounts:
 
     def __init__(self) -> None:
         self.ended: Counter[EndReason] = Counter()
-        self.gaps: Counter[str] = Counter()
-        self.gaps_ms: Counter[str] = Counter()
+        self.gaps: Counter[str] = Counter(unknown=0)
+        self.gaps_ms: Counter[str] = Counter(unknown=0)
         self.refusals: Counter[ErrorCode] = Counter()
         self.frames_to_agent = 0
         self.frames_from_agent = 0
