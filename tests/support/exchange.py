@@ -17,7 +17,7 @@ from telcoflow_sdk.protocol.codec import ProtocolViolation
 from telcoflow_sdk.protocol.codes import EndReason
 from telcoflow_server.call.call import Call
 from telcoflow_server.call.exchange import Exchange, NewCall
-from telcoflow_server.call.ports import Dialer
+from telcoflow_server.call.ports import CalleeProgress, Dialer, Dialled, DialRequest
 from tests.support.links import MemoryControlLink, MemoryMediaLink
 
 SINCE_TICK_MS = 5.0
@@ -36,6 +36,14 @@ class MemoryPhone:
         self.has_hung_up = False
         self.answered_at: int | None = None
         self.end: tuple[int, EndReason] | None = None
+
+    def forget(self) -> None:
+        """Keep only what is heard from now on."""
+        self._heard.clear()
+
+    def speak(self, speech: NDArray[np.int16]) -> None:
+        """Say this from now on."""
+        self._speech, self._said_samples = speech, 0
 
     def answered(self, tick: int) -> None:
         self.answered_at = tick
@@ -58,8 +66,31 @@ class MemoryPhone:
 
     @property
     def heard(self) -> NDArray[np.int16]:
-        """Everything heard, from the tick on which the call was placed."""
+        """Everything heard, from the tick on which the call was placed or `forget` was called."""
         return np.concatenate(self._heard) if self._heard else np.zeros(0, np.int16)
+
+
+class MemoryCallee(MemoryPhone):
+    """A phone that is called and rings until the test says how it goes on."""
+
+    def __init__(self, speech: NDArray[np.int16] | None = None) -> None:
+        super().__init__(speech)
+        self.progress = CalleeProgress.RINGING
+
+    def ring(self, tick: int) -> CalleeProgress:
+        return self.progress
+
+
+class MemoryDialer:
+    """Reaches the phones it was given, one a call, in order; then nobody."""
+
+    def __init__(self, *callees: MemoryCallee) -> None:
+        self.requests: list[DialRequest] = []
+        self._callees = list(callees)
+
+    def dial(self, request: DialRequest) -> Dialled | None:
+        self.requests.append(request)
+        return Dialled(self._callees.pop(0), 24_000) if self._callees else None
 
 
 class MemoryAgent:
@@ -73,10 +104,12 @@ class MemoryAgent:
         self._sent_bytes = 0
         exchange.attach(call, self.link)
 
-    def command(self, name: str) -> str:
+    def command(self, name: str, **arguments: Any) -> str:
         """Send a command; return its id."""
         command_id = f"cmd-{next(self._ids)}"
-        data = {"command_id": command_id, "command": name, "timeout_ms": 10_000}
+        data: dict[str, Any] = {"command_id": command_id, "command": name, "timeout_ms": 10_000}
+        if arguments:
+            data["data"] = arguments
         message = msgspec.json.encode({"type": "command", "data": data})
         self._call.receive_message(message, SINCE_TICK_MS)
         return command_id
@@ -92,6 +125,11 @@ class MemoryAgent:
     def say(self, pcm: bytes) -> None:
         """Queue audio; it leaves when the server asks."""
         self._queue += pcm
+
+    @property
+    def is_speaking(self) -> bool:
+        """Whether anything it was to say has not left yet."""
+        return bool(self._queue)
 
     def serve(self) -> None:
         """Answer the credit that is outstanding, one message per frame at the most."""

@@ -37,16 +37,15 @@ class MemoryMediaLink:
         """Every JSON message but credit, and every close."""
         self.requested_bytes = 0
         """All credit granted."""
-        self.audio = bytearray()
+        self.channels: dict[int, bytearray] = {0: bytearray(), 1: bytearray(), 2: bytearray()}
         self.is_stuck = False
         self._unsent_bytes = 0
 
     def send_audio(self, channel: int, pcm: bytes) -> None:
-        assert channel == 0
         if self.is_stuck:
             self._unsent_bytes += len(pcm) + 1
         else:
-            self.audio += pcm
+            self.channels[channel] += pcm
 
     def send_message(self, message: bytes) -> None:
         fields = msgspec.json.decode(message)
@@ -60,6 +59,11 @@ class MemoryMediaLink:
 
     def close(self, code: CloseCode, reason: str) -> None:
         self.log.append(("close", code))
+
+    @property
+    def audio(self) -> bytearray:
+        """What was sent on the mixed channel."""
+        return self.channels[0]
 
     @property
     def messages(self) -> list[dict[str, Any]]:
