@@ -181,7 +181,7 @@ class Metrics(Collector):
             "telcoflow_failed_legs",
             "Legs taken out of their calls because they failed.",
             (),
-            self._sources.exchange.failed_legs,
+            self._sources.exchange.plane_statistics().failed_legs,
         )
 
     def _of_ports(self) -> Iterator[Metric]:

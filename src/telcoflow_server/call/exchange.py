@@ -26,7 +26,7 @@ from telcoflow_server.call.call import Call, CallIdentity, CallTimes
 from telcoflow_server.call.ports import Dialer, Dialled, DialRequest, MediaLink, PhoneOnLine
 from telcoflow_server.call.report import CallReport, Percentiles, end_fields, end_line
 from telcoflow_server.call.session import AddressMaker, Session, SessionBoard
-from telcoflow_server.media.plane import MIX_RATE_HZ, FrameLane, MediaPlane, Row
+from telcoflow_server.media.plane import MIX_RATE_HZ, FrameLane, MediaPlane, PlaneStatistics, Row
 from telcoflow_server.media.routing import Slot
 
 logger = logging.getLogger(__name__)
@@ -169,10 +169,9 @@ class Exchange:
         """The calls that run, oldest first."""
         return tuple(line.call for line in self._lines.values())
 
-    @property
-    def failed_legs(self) -> int:
-        """How many legs were taken out because they raised."""
-        return self._plane.statistics().failed_legs
+    def plane_statistics(self) -> PlaneStatistics:
+        """Return what the media plane holds, and what went wrong on it."""
+        return self._plane.statistics()
 
     # --- placing ---------------------------------------------------------------------------
 
