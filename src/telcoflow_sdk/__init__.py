@@ -20,7 +20,9 @@ from telcoflow_sdk.exceptions import (
     WSSError,
     WSSMediaError,
 )
+from telcoflow_sdk.offer import OfferedCall
 from telcoflow_sdk.protocol.backoff import ReconnectPolicy
+from telcoflow_sdk.protocol.commands import DialProgress
 from telcoflow_sdk.protocol.states import CallState
 from telcoflow_sdk.version import __version__
 
@@ -33,7 +35,9 @@ __all__ = [
     "CallState",
     "CallStatistics",
     "ClientEvent",
+    "DialProgress",
     "Interruption",
+    "OfferedCall",
     "ReconnectPolicy",
     "TelcoflowClient",
     "TelcoflowClientConfig",

@@ -8,33 +8,46 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from telcoflow_sdk._asyncio.handlers import CallHandlers, Handler, HandlerT, parse_event
 from telcoflow_sdk._asyncio.hangup import HangUp
+from telcoflow_sdk._asyncio.ids import make_id
 from telcoflow_sdk._asyncio.media import MediaConnection
 from telcoflow_sdk._asyncio.streams import AudioStream
 from telcoflow_sdk._asyncio.tasks import OwnedTasks
-from telcoflow_sdk.audio.format import AudioFormat, BytesLike
+from telcoflow_sdk.audio.format import CHANNELS, AudioFormat, BytesLike, CallAudio
 from telcoflow_sdk.audio.outbox import OutboxStatistics
+from telcoflow_sdk.config import DEFAULT_BUFFER_BYTES, TelcoflowClientConfig
 from telcoflow_sdk.events import CallEvent
 from telcoflow_sdk.exceptions import (
     WSSCallClosedError,
     WSSCallCommandError,
     WSSCallCommandTimeoutError,
     WSSCallError,
+    WSSMediaError,
 )
-from telcoflow_sdk.protocol.commands import CommandName
+from telcoflow_sdk.protocol.commands import (
+    DEFAULT_RING_TIME_S,
+    CommandName,
+    DialProgress,
+    check_ring_time,
+)
+from telcoflow_sdk.protocol.handoff import parse_handed_call
 from telcoflow_sdk.protocol.media import (
     Answered,
+    Connected,
     EndCause,
     Ended,
     ErrorReported,
     MediaOutput,
+    Progressed,
 )
 from telcoflow_sdk.protocol.messages import CallIn
 from telcoflow_sdk.protocol.states import CallState
+from telcoflow_sdk.version import __version__
 
 DRAIN_TIMEOUT_S = 10.0
 
@@ -60,7 +73,7 @@ class CallStatistics:
     """What went through a call so far.
 
     Attributes:
-        received_bytes: Audio from the server.
+        received_bytes: Audio from the server, on all channels.
         outgoing: Audio to the server.
         ignored_messages: Messages of the server's that were not understood.
     """
@@ -71,17 +84,16 @@ class CallStatistics:
 
 
 class ActiveCall:
-    """One phone call. Made by the client and handed to the INCOMING_CALL handler.
+    """One phone call: handed to the INCOMING_CALL handler, or returned by `TelcoflowClient.call`.
 
     Concurrency: the event loop's thread, `send_audio_nowait` apart. Any number of tasks.
 
     Args:
         call: What the server said of it.
-        audio_format: Of both directions.
-        buffer_bytes: Capacity of the outgoing buffer.
-        make_id: Returns a new command id.
+        audio: What it carries.
         tasks: Holds what the call starts.
         on_ended: Called once, when the call is over.
+        ring_time_s: Of a call that we place: how long the person is rung. None for others.
     """
 
     __slots__ = (
@@ -91,23 +103,64 @@ class ActiveCall:
         "_hang_up",
         "_media",
         "_on_ended",
+        "_ring_time_s",
     )
 
     def __init__(
         self,
         call: CallIn,
-        audio_format: AudioFormat,
-        buffer_bytes: int,
-        make_id: Callable[[], str],
+        audio: CallAudio,
         tasks: OwnedTasks,
         on_ended: Callable[[ActiveCall], None],
+        *,
+        ring_time_s: int | None = None,
     ) -> None:
         self._call = call
-        self._audio_format = audio_format
+        self._audio_format = audio.audio_format
         self._on_ended = on_ended
+        self._ring_time_s = ring_time_s
         self._handlers = CallHandlers(call.call_id, tasks)
-        self._media = MediaConnection(audio_format, buffer_bytes, make_id, self._happened)
+        self._media = MediaConnection(audio, make_id, ring_time_s, self._happened)
         self._hang_up = HangUp(self._media, tasks)
+
+    @classmethod
+    async def from_json(
+        cls, text: str | bytes, config: TelcoflowClientConfig | None = None
+    ) -> ActiveCall:
+        """Take over a call that a client in another process gave away, and open its media link.
+
+        The call rings, as it would in an INCOMING_CALL handler. It needs no client: end it with
+        `close` or `disconnect`, and expect nobody to do so when your code fails.
+
+        Args:
+            text: From `OfferedCall.to_json`, not older than a minute. A secret.
+            config: Certificates and buffer size; without one the system's authorities are
+                trusted. Its `sample_rate` must be the call's, which was agreed before; so was
+                the call's audio mode, whatever is said here.
+
+        Raises:
+            ValueError: this is no call that was given away, or the sample rates differ.
+            WSSMediaError: the media link cannot be opened: the call has ended, somebody else
+                has taken it, or the text is too old.
+            WSSConnectionError: a certificate file cannot be used.
+
+        Cancellation: nothing is left behind.
+        """
+        handed = parse_handed_call(text)
+        if config is not None and config.sample_rate != handed.sample_rate:
+            raise ValueError(
+                f"the call was taken with sample_rate={handed.sample_rate}; "
+                f"this configuration has {config.sample_rate}"
+            )
+        audio = CallAudio(
+            AudioFormat(handed.sample_rate),
+            CHANNELS[handed.audio_mode],
+            DEFAULT_BUFFER_BYTES if config is None else config.buffer_size,
+        )
+        call = cls(handed.call, audio, OwnedTasks(), lambda _: None)
+        tls = None if config is None else config.tls_context()
+        await call.open(tls, only_encrypted=config is not None and config.cert_path is not None)
+        return call
 
     def __repr__(self) -> str:
         return f"<ActiveCall {self.call_id} {self.state}>"
@@ -132,32 +185,95 @@ class ActiveCall:
         """Where the call stands."""
         return self._media.state
 
+    @property
+    def progress(self) -> DialProgress | None:
+        """How far dialling has come, of a call placed or a callee rung; None before that."""
+        return self._media.progress
+
     async def answer(self) -> None:
         """Answer the call; the caller hears silence until audio is queued.
 
+        A call that was placed with `TelcoflowClient.call` is answered by the person called: wait
+        for that. Returns at once when it has happened.
+
         Raises:
             WSSCallClosedError: the call has ended.
-            WSSCallCommandError: refused; `INVALID_STATE` when it was answered before.
+            WSSCallCommandError: refused; `INVALID_STATE` when it was answered before. Of a call
+                placed: `CALL_UNANSWERED`, `CALL_BUSY`, `CALL_DECLINED`; the call is over.
             WSSCallCommandTimeoutError: the server did not answer in time.
 
         Cancellation: the call may still be answered; `state` tells.
         """
+        if self._ring_time_s is not None and self.state is CallState.ANSWERED:
+            return
+        await self._reporting(CallEvent.CALL_ANSWER_FAILED, CommandName.ANSWER)
+
+    async def connect(self, ring_time_seconds: int = DEFAULT_RING_TIME_S) -> None:
+        """Ring the number that was called, and bring the person who answers into the call.
+
+        Audio queued before is played first (at most 10 s, see `whisper`); nobody hears a call
+        that rings, so there nothing is waited for. Then the caller hears ringback, and whatever
+        else is sent. Returns when the callee has answered: all three hear each other.
+
+        Args:
+            ring_time_seconds: How long the callee is rung, 1 to 120 s.
+
+        Raises:
+            ValueError: another ring time.
+            WSSCallClosedError: the call has ended, also when the caller hung up meanwhile.
+            WSSCallCommandError: `CALL_UNANSWERED`, `CALL_BUSY`, `CALL_DECLINED`,
+                `CALLEE_UNREACHABLE`: the call is as it was before, try again if you like;
+                `INVALID_STATE`: it is connected, or another `connect` is in progress.
+            WSSCallCommandTimeoutError: the server did not answer in time.
+
+        Cancellation: while queued audio plays, nobody is rung; later the ringing goes on, and
+            `state` tells. `close` and `disconnect` end it.
+        """
+        check_ring_time(ring_time_seconds)
+        if self._hang_up.is_running:
+            raise WSSCallClosedError
         try:
-            await self._media.command(CommandName.ANSWER)
-        except WSSCallCommandError as error:
-            self._handlers.fire(
-                CallEvent.CALL_ANSWER_FAILED, _details(error.error_code, error.error_message)
+            await self._reporting(
+                CallEvent.CALL_CONNECT_FAILED, CommandName.CONNECT, int(ring_time_seconds)
             )
+        except asyncio.CancelledError:
+            self._media.withdraw_connect()
             raise
-        except WSSCallCommandTimeoutError as error:
-            self._handlers.fire(CallEvent.CALL_ANSWER_FAILED, _details("TIMEOUT", str(error)))
-            raise
+
+    async def whisper(self) -> None:
+        """Let the callee alone hear what is queued from now on; needs a connected call.
+
+        What was queued before is heard by those who heard the agent until now: the change keeps
+        its place among the audio. It waits for the audio in front of it to leave, while what is
+        queued later waits behind it. A clear ends the wait. So do 10 s: what has not left by then
+        is dropped and counted, because nobody shall hear it whom it was not meant for.
+
+        Raises:
+            WSSCallClosedError: the call has ended.
+            WSSCallCommandError: refused; `INVALID_STATE` when the call is not connected.
+            WSSCallCommandTimeoutError: the server did not answer in time.
+
+        Cancellation: the mode still changes, in its place.
+        """
+        await self._media.command(CommandName.WHISPER)
+
+    async def barge(self) -> None:
+        """Let caller and callee hear what is queued from now on, as after `connect`.
+
+        Otherwise as `whisper`.
+        """
+        await self._media.command(CommandName.BARGE)
+
+    async def spy(self) -> None:
+        """Let nobody hear what is queued from now on. Otherwise as `whisper`."""
+        await self._media.command(CommandName.SPY)
 
     async def close(self, *, drain: bool = True, drain_timeout_s: float = DRAIN_TIMEOUT_S) -> None:
-        """Leave the call, which ends it; a ringing one is rejected.
+        """Leave the call. Caller and callee go on if they are connected; else the call ends.
 
-        Audio queued before plays out first, so that a goodbye is heard. Audio queued later is
-        discarded and counted. Returns once the call is over, at once when it was over before.
+        A ringing call is rejected. A callee who is being rung is left in peace. Audio queued before
+        plays out first, so that a goodbye is heard. Audio queued later is discarded and counted.
+        Returns once the call is over for the agent, at once when it was over before.
 
         Args:
             drain: False hangs up now, also when another task waits for the goodbye.
@@ -177,14 +293,27 @@ class ActiveCall:
         """End the call for everybody; a ringing one is rejected. Otherwise as `close`."""
         await self._hang_up.run(CommandName.DISCONNECT, drain, drain_timeout_s)
 
-    def audio_stream(self) -> AudioStream:
+    def audio_stream(self, channel: int = 0) -> AudioStream:
         """Return an async iterator over what the agent hears: raw PCM, from the answer on.
 
-        The first iterator begins with what has arrived before it, 10 s at most; a later one is
-        live. Every iterator gets all audio and has a queue of 10 s of its own, from which the
-        oldest is dropped and counted. It ends when the call does, after what has arrived.
+        The first iterator of a channel begins with what has arrived before it, 10 s at most; a
+        later one is live. Every iterator gets all audio and has a queue of 10 s of its own, from
+        which the oldest is dropped and counted. It ends when the call does, after what has
+        arrived.
+
+        Args:
+            channel: 0 is everybody but the agent. With `audio_mode="isolated"` also 1, the
+                caller (of a call placed: the person called), and 2, the callee.
+
+        Raises:
+            ValueError: the call has no such channel.
         """
-        return self._media.stream()
+        if channel not in range(self._media.channels):
+            raise ValueError(
+                f"no channel {channel!r}: 0 is everybody, and 1 (caller) and 2 (callee) come "
+                'with audio_mode="isolated" in the TelcoflowClientConfig'
+            )
+        return self._media.stream(channel)
 
     async def send_audio(self, data: BytesLike) -> None:
         """Queue PCM for the caller, all of it or nothing; never waits.
@@ -285,6 +414,26 @@ class ActiveCall:
         """The call's media link."""
         return self._media
 
+    async def open(self, tls: ssl.SSLContext | None, *, only_encrypted: bool) -> None:
+        """Open the media link.
+
+        Args:
+            tls: For `wss://`; None means the system's authorities.
+            only_encrypted: Refuse `ws://`.
+
+        Raises:
+            WSSMediaError: it cannot be opened; the call is over here.
+
+        Cancellation: the call is over here.
+        """
+        try:
+            if only_encrypted and not self._call.url.startswith("wss://"):
+                raise WSSMediaError("the media link is not encrypted")
+            await self._media.open(self._call.url, self._call.token, __version__, tls)
+        except BaseException:
+            self._media.end(EndCause.LINK_LOST)
+            raise
+
     async def leave(self, timeout_s: float) -> None:
         """End the call because the client closes; a goodbye that is being said is finished.
 
@@ -319,10 +468,27 @@ class ActiveCall:
         assert result is not None  # the engine makes one for this command
         return dropped_bytes + result.dropped_bytes, result.heard_ms
 
+    async def _reporting(
+        self, failure: CallEvent, name: CommandName, ring_time_s: int | None = None
+    ) -> None:
+        """Send a command; if it fails, fire the event, too."""
+        try:
+            await self._media.command(name, ring_time_s=ring_time_s)
+        except WSSCallCommandError as error:
+            self._handlers.fire(failure, _details(error.error_code, error.error_message))
+            raise
+        except WSSCallCommandTimeoutError as error:
+            self._handlers.fire(failure, _details("TIMEOUT", str(error)))
+            raise
+
     def _happened(self, event: MediaOutput) -> None:
         match event:
             case Answered():
                 self._handlers.fire(CallEvent.CALL_ANSWERED)
+            case Connected():
+                self._handlers.fire(CallEvent.CALL_CONNECTED)
+            case Progressed():
+                self._handlers.fire(CallEvent.CALL_PROGRESS, event.progress)
             case ErrorReported():
                 details = _details(event.error_code, event.error_message)
                 self._handlers.fire(CallEvent.CALL_ERROR, details)

@@ -10,13 +10,13 @@ import asyncio
 import logging
 import random
 import ssl
-import uuid
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
 from telcoflow_sdk._asyncio.control import ControlConnection
 from telcoflow_sdk._asyncio.handlers import Handler, HandlerT, invoke, parse_event
+from telcoflow_sdk._asyncio.ids import make_id
 from telcoflow_sdk._asyncio.tasks import OwnedTasks
 from telcoflow_sdk.call import ActiveCall
 from telcoflow_sdk.config import TelcoflowClientConfig
@@ -29,8 +29,11 @@ from telcoflow_sdk.exceptions import (
     WSSConnectionError,
     WSSMediaError,
 )
+from telcoflow_sdk.offer import OfferedCall
 from telcoflow_sdk.protocol.backoff import Backoff
+from telcoflow_sdk.protocol.commands import DEFAULT_RING_TIME_S, check_ring_time
 from telcoflow_sdk.protocol.control import CallOffered, ControlEngine, SessionEnded
+from telcoflow_sdk.protocol.handoff import HandedCall
 from telcoflow_sdk.protocol.media import EndCause
 from telcoflow_sdk.protocol.messages import CallIn
 from telcoflow_sdk.protocol.states import CallState
@@ -73,7 +76,8 @@ class TelcoflowClient:
 
     def __init__(self, config: TelcoflowClientConfig) -> None:
         self._config = config
-        self._handlers: list[Handler] = []
+        self._handlers: dict[ClientEvent, list[Handler]] = {kind: [] for kind in ClientEvent}
+        self._offers: dict[str, OfferedCall] = {}  # by session; to be given away or handled
         self._calls: dict[str, ActiveCall] = {}
         self._sessions: dict[str, ActiveCall] = {}
         self._tasks = OwnedTasks()
@@ -114,12 +118,12 @@ class TelcoflowClient:
             self._config.control_url,
             {**self._config.credentials, "x-sdk-version": __version__},
             self._tls,
-            ControlEngine(self._config.sample_rate, _make_id),
+            ControlEngine(self._config.sample_rate, self._config.audio_mode, make_id),
             self._control_event,
         )
         self._shutdown = None
         try:
-            if self._handlers:
+            if any(self._handlers.values()):
                 control.accept_calls()
             await control.open()
         except BaseException:
@@ -176,8 +180,9 @@ class TelcoflowClient:
     def on(self, event: str) -> Callable[[HandlerT], HandlerT]:
         """Register the decorated function for an event of the client; returns it unchanged.
 
-        Calls are claimed once there is a handler for `INCOMING_CALL`; those that rang before
-        have waited. Every call gets a task of its own.
+        Calls are claimed once there is a handler; those that rang before have waited. Every
+        call gets a task of its own for each INCOMING_CALL handler. Handlers of CALL_OFFERED run
+        before that, one after another, until one gives the call away.
 
         Args:
             event: A member of `ClientEvent` or its string.
@@ -185,10 +190,10 @@ class TelcoflowClient:
         Raises:
             ValueError: there is no such event.
         """
-        parse_event(ClientEvent, event)
+        kind = parse_event(ClientEvent, event)
 
         def register(handler: HandlerT) -> HandlerT:
-            self._handlers.append(handler)
+            self._handlers[kind].append(handler)
             if self._control is not None:
                 self._control.accept_calls()
             return handler
@@ -198,6 +203,43 @@ class TelcoflowClient:
     def get_call(self, call_id: str) -> ActiveCall | None:
         """Return the live call with this id, or None."""
         return self._calls.get(call_id)
+
+    async def call(self, number: str, ring_time_seconds: int = DEFAULT_RING_TIME_S) -> ActiveCall:
+        """Call a person. Returns when dialling has begun; `await call.answer()` waits for them.
+
+        The call is like any other, but INCOMING_CALL is not fired. Until the person answers it
+        is PENDING, and `progress` and CALL_PROGRESS tell how far dialling has come. End it with
+        `close` or `disconnect`; the client ends it when it closes.
+
+        Args:
+            number: Whom to call, as the server's network writes numbers.
+            ring_time_seconds: How long the person is rung, 1 to 120 s.
+
+        Raises:
+            ValueError: an empty number, or another ring time.
+            WSSConnectionError: the control link is down, or was lost meanwhile.
+            WSSAuthenticationError: the credentials are not good for this.
+            WSSCallCommandError: refused; `error_code` is `INVALID_REQUEST` for a number that is
+                none, `CALLEE_UNREACHABLE`, `CHANNEL_NOT_CONFIGURED`, `OUTBOUND_OVERFLOW`,
+                `QUOTA_EXCEEDED`, ...
+            WSSCallCommandTimeoutError: the server did not answer in time.
+            WSSCallClosedError: the call was over before it began.
+            WSSMediaError: its media link cannot be opened.
+
+        Cancellation: nobody is called, or no longer.
+        """
+        if not number or not number.strip():
+            raise ValueError("number is missing")
+        check_ring_time(ring_time_seconds)
+        if self._control is None or self._shutdown is not None:
+            raise WSSConnectionError("the client is not connected: call connect() first")
+        ring_time_s = int(ring_time_seconds)
+        placed = await self._control.create_session(number, ring_time_s)
+        call = self._take(placed, ring_time_s)
+        await self._open(call)
+        if call.state is CallState.DISCONNECTED:
+            raise WSSCallClosedError
+        return call
 
     async def _keep_connected(self, control: ControlConnection) -> None:
         backoff = Backoff(self._config.reconnect, random.random)
@@ -231,19 +273,44 @@ class TelcoflowClient:
     def _offered(self, offer: CallIn) -> None:
         if offer.call_id in self._calls or self._shutdown is not None:
             return
+        if not self._handlers[ClientEvent.CALL_OFFERED]:
+            call = self._take(offer)
+            self._tasks.spawn(self._deliver(call), f"deliver {offer.call_id}")
+        elif offer.session_id not in self._offers:
+            handed = HandedCall(offer, self._config.sample_rate, self._config.audio_mode)
+            self._offers[offer.session_id] = OfferedCall(handed)
+            self._tasks.spawn(self._offer(offer), f"offer {offer.call_id}")
+
+    async def _offer(self, call_in: CallIn) -> None:
+        offer = self._offers[call_in.session_id]
+        try:
+            for handler in self._handlers[ClientEvent.CALL_OFFERED]:
+                try:
+                    await invoke(handler, offer)
+                except Exception:
+                    _logger.exception("call %s: the CALL_OFFERED handler failed", offer.call_id)
+                if offer.is_given:
+                    break
+        finally:
+            offer.expire()
+            is_wanted = self._offers.pop(call_in.session_id, None) is not None
+        if offer.is_given:
+            _logger.info("call %s was given away", offer.call_id)
+        elif is_wanted and self._shutdown is None:
+            await self._deliver(self._take(call_in))
+            return
+        self._forget_session(call_in.session_id)
+
+    def _take(self, call_in: CallIn, ring_time_s: int | None = None) -> ActiveCall:
         call = ActiveCall(
-            offer,
-            self._config.audio_format,
-            self._config.buffer_size,
-            _make_id,
-            self._tasks,
-            self._call_ended,
+            call_in, self._config.call_audio, self._tasks, self._call_ended, ring_time_s=ring_time_s
         )
-        self._calls[offer.call_id] = call
-        self._sessions[offer.session_id] = call
-        self._tasks.spawn(self._deliver(call, offer), f"deliver {offer.call_id}")
+        self._calls[call_in.call_id] = call
+        self._sessions[call_in.session_id] = call
+        return call
 
     def _session_ended(self, session_id: str) -> None:
+        self._offers.pop(session_id, None)
         call = self._sessions.get(session_id)
         if call is not None:
             loop = asyncio.get_running_loop()
@@ -252,20 +319,27 @@ class TelcoflowClient:
     def _call_ended(self, call: ActiveCall) -> None:
         self._calls.pop(call.call_id, None)
         self._sessions.pop(call.session_id, None)
-        if self._control is not None:
-            self._control.forget_session(call.session_id)
+        self._forget_session(call.session_id)
 
-    async def _deliver(self, call: ActiveCall, offer: CallIn) -> None:
+    def _forget_session(self, session_id: str) -> None:
+        if self._control is not None:
+            self._control.forget_session(session_id)
+
+    async def _open(self, call: ActiveCall) -> None:
+        await call.open(self._tls, only_encrypted=self._config.cert_path is not None)
+
+    async def _deliver(self, call: ActiveCall) -> None:
         try:
-            if self._config.cert_path is not None and not offer.url.startswith("wss://"):
-                raise WSSMediaError("the media link is not encrypted")
-            await call.media.open(offer.url, offer.token, __version__, self._tls)
+            await self._open(call)
         except WSSMediaError as error:
             _logger.error("call %s: %s", call.call_id, error)
-            call.media.end(EndCause.LINK_LOST)
         if call.state is CallState.DISCONNECTED:
             return  # nothing is left to be handled
-        for handler in self._handlers:
+        handlers = self._handlers[ClientEvent.INCOMING_CALL]
+        if not handlers:
+            _logger.error("call %s: nobody handles it; ending it", call.call_id)
+            await self._end(call)
+        for handler in handlers:
             self._tasks.spawn(self._run_handler(handler, call), f"call {call.call_id}")
 
     async def _run_handler(self, handler: Handler, call: ActiveCall) -> None:
@@ -309,7 +383,3 @@ class TelcoflowClient:
             self._supervisor = None
             self._closed.set()
             _logger.info("disconnected from %s", self._config.base_url)
-
-
-def _make_id() -> str:
-    return str(uuid.uuid4())

@@ -12,7 +12,12 @@ import ssl
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-from telcoflow_sdk.audio.format import DEFAULT_SAMPLE_RATE_HZ, AudioFormat
+from telcoflow_sdk.audio.format import (
+    CHANNELS,
+    DEFAULT_SAMPLE_RATE_HZ,
+    AudioFormat,
+    CallAudio,
+)
 from telcoflow_sdk.exceptions import WSSConnectionError
 from telcoflow_sdk.protocol.backoff import ReconnectPolicy
 
@@ -37,6 +42,8 @@ class TelcoflowClientConfig:
         base_url: `ws://host:port` or `wss://host:port`, without a slash at the end.
         audio_format: Of both directions of every call.
         buffer_size: Most outgoing audio that a call holds, bytes; taken as it fills.
+        audio_mode: "mixed": the agent hears one channel; "isolated": also caller and callee on
+            channels of their own.
         api_key: With `connector_uuid`, or None with a certificate. Never in `repr`.
         connector_uuid: Which connector's calls to take.
         cert_path: PEM file with the client certificate.
@@ -48,6 +55,7 @@ class TelcoflowClientConfig:
     base_url: str
     audio_format: AudioFormat
     buffer_size: int
+    audio_mode: str = "mixed"
     api_key: str | None = field(default=None, repr=False)
     connector_uuid: str | None = None
     cert_path: FilePath | None = None
@@ -61,6 +69,10 @@ class TelcoflowClientConfig:
                 f"buffer_size must be at least one frame, {self.audio_format.frame_bytes} bytes, "
                 f"not {self.buffer_size}"
             )
+        if self.audio_mode not in CHANNELS:
+            raise ValueError(
+                f"audio_mode must be one of {tuple(CHANNELS)}, not {self.audio_mode!r}"
+            )
 
     @classmethod
     def sandbox(
@@ -70,6 +82,7 @@ class TelcoflowClientConfig:
         connector_uuid: str,
         sample_rate: int = DEFAULT_SAMPLE_RATE_HZ,
         buffer_size: int = DEFAULT_BUFFER_BYTES,
+        audio_mode: str = "mixed",
         base_url: str | None = None,
         ca_path: FilePath | None = None,
         reconnect: ReconnectPolicy | None = None,
@@ -81,6 +94,7 @@ class TelcoflowClientConfig:
             connector_uuid: Not empty.
             sample_rate: 8000, 16000 or 24000 Hz.
             buffer_size: Bytes of outgoing audio a call holds at most, at least one frame.
+            audio_mode: "mixed", or "isolated" for `audio_stream(1)` and `audio_stream(2)`.
             base_url: Defaults to the environment variable `TELCOFLOW_BASE_URL`, then to
                 `ws://127.0.0.1:8080`.
             ca_path: PEM file with authorities to trust instead of the system's.
@@ -98,6 +112,7 @@ class TelcoflowClientConfig:
             base_url=url,
             audio_format=AudioFormat(sample_rate),
             buffer_size=buffer_size,
+            audio_mode=audio_mode,
             api_key=api_key,
             connector_uuid=connector_uuid,
             ca_path=ca_path,
@@ -112,6 +127,7 @@ class TelcoflowClientConfig:
         key_path: FilePath,
         sample_rate: int = DEFAULT_SAMPLE_RATE_HZ,
         buffer_size: int = DEFAULT_BUFFER_BYTES,
+        audio_mode: str = "mixed",
         base_url: str | None = None,
         ca_path: FilePath | None = None,
         reconnect: ReconnectPolicy | None = None,
@@ -125,6 +141,7 @@ class TelcoflowClientConfig:
             key_path: PEM file with its key.
             sample_rate: 8000, 16000 or 24000 Hz.
             buffer_size: Bytes of outgoing audio a call holds at most, at least one frame.
+            audio_mode: "mixed", or "isolated" for `audio_stream(1)` and `audio_stream(2)`.
             base_url: `wss://` only; defaults to the environment variable `TELCOFLOW_BASE_URL`.
             ca_path: PEM file with authorities to trust instead of the system's.
             reconnect: Defaults to 0.5 s growing to 10 s.
@@ -143,6 +160,7 @@ class TelcoflowClientConfig:
             base_url=url,
             audio_format=AudioFormat(sample_rate),
             buffer_size=buffer_size,
+            audio_mode=audio_mode,
             cert_path=cert_path,
             key_path=key_path,
             ca_path=ca_path,
@@ -153,6 +171,11 @@ class TelcoflowClientConfig:
     def sample_rate(self) -> int:
         """Samples per second, of both directions."""
         return self.audio_format.sample_rate_hz
+
+    @property
+    def call_audio(self) -> CallAudio:
+        """What audio each call carries and holds."""
+        return CallAudio(self.audio_format, CHANNELS[self.audio_mode], self.buffer_size)
 
     @property
     def control_url(self) -> str:

@@ -12,6 +12,10 @@ from enum import StrEnum
 class ClientEvent(StrEnum):
     """Events of a `TelcoflowClient`."""
 
+    CALL_OFFERED = "call.offered"
+    """A call was claimed; its media link is not open yet, so that it can be given to another
+    process. Argument: the `OfferedCall`."""
+
     INCOMING_CALL = "call.incoming"
     """A call was claimed and its media link is open. Argument: the `ActiveCall`."""
 
@@ -19,23 +23,26 @@ class ClientEvent(StrEnum):
 class CallEvent(StrEnum):
     """Events of an `ActiveCall`.
 
-    The failures carry one argument, a dict of `error_code` and `error_message`; the others none.
-    A handler may leave the argument out.
+    The failures carry one argument, a dict of `error_code` and `error_message`; the progress a
+    `DialProgress`; the others none. A handler may leave the argument out.
     """
 
     CALL_ANSWERED = "call.answered"
     CALL_ANSWER_FAILED = "call.answer_failed"
     CALL_CONNECTED = "call.connected"
     CALL_CONNECT_FAILED = "call.connect_failed"
+    CALL_PROGRESS = "call.progress"
     CALL_ERROR = "call.error"
     CALL_TERMINATED = "call.terminated"
     """Exactly once for every call, whatever ended it."""
 
 
+CALL_OFFERED = ClientEvent.CALL_OFFERED.value
 INCOMING_CALL = ClientEvent.INCOMING_CALL.value
 CALL_ANSWERED = CallEvent.CALL_ANSWERED.value
 CALL_ANSWER_FAILED = CallEvent.CALL_ANSWER_FAILED.value
 CALL_CONNECTED = CallEvent.CALL_CONNECTED.value
 CALL_CONNECT_FAILED = CallEvent.CALL_CONNECT_FAILED.value
+CALL_PROGRESS = CallEvent.CALL_PROGRESS.value
 CALL_ERROR = CallEvent.CALL_ERROR.value
 CALL_TERMINATED = CallEvent.CALL_TERMINATED.value

@@ -143,14 +143,42 @@ async def test_whoever_is_cancelled_while_hanging_up_does_not_shorten_the_goodby
 
 async def test_second_hang_up_joins_the_first() -> None:
     async with in_call() as session:
-        first = asyncio.ensure_future(session.call.close())
-        second = asyncio.ensure_future(session.call.disconnect())
+        first = asyncio.ensure_future(session.call.disconnect())
+        second = asyncio.ensure_future(session.call.close())
 
-        session.media.respond(await session.media.expect_command("call.close"))
+        session.media.respond(await session.media.expect_command("call.disconnect"))
 
         await asyncio.gather(first, second)
         await session.media.closed
         assert session.media.waiting == 0
+
+
+async def test_whoever_wants_to_end_the_call_for_everybody_is_not_content_with_leaving_it() -> None:
+    async with in_call() as session:
+        await session.call.send_audio(FRAME)
+        leaving = asyncio.ensure_future(session.call.close())
+        await asyncio.sleep(0)
+
+        ending = asyncio.ensure_future(session.call.disconnect())
+        await asyncio.sleep(0)
+        session.media.request(960)
+
+        assert await session.media.take_audio() == FRAME
+        session.media.respond(await session.media.expect_command("call.disconnect"))
+        await asyncio.gather(leaving, ending)
+        await session.media.closed
+        assert session.media.waiting == 0
+
+
+async def test_call_is_ended_for_everybody_also_when_leaving_it_is_on_its_way() -> None:
+    async with in_call() as session:
+        leaving = asyncio.ensure_future(session.call.close())
+        await session.media.expect_command("call.close")
+
+        ending = asyncio.ensure_future(session.call.disconnect())
+
+        session.media.respond(await session.media.expect_command("call.disconnect"))
+        await asyncio.gather(leaving, ending)
 
 
 async def test_second_hang_up_without_drain_ends_the_goodbye_of_the_first() -> None:

@@ -18,10 +18,12 @@ from telcoflow_sdk.protocol.control import (
     CallOffered,
     ControlEngine,
     ControlOutput,
+    CreationFailed,
     SessionEnded,
     SetupCompleted,
     SetupTimedOut,
 )
+from telcoflow_sdk.protocol.messages import CallIn
 
 _READ_BUFFER_BYTES = 16 * 1024
 
@@ -57,6 +59,7 @@ class ControlConnection:
         self._loop = asyncio.get_running_loop()
         self._driver = EngineDriver[ControlOutput](engine, self._loop, self._handle)
         self._setup: asyncio.Future[None] | None = None
+        self._creating: dict[str, asyncio.Future[CallIn]] = {}
         self._lost = self._loop.create_future()
 
     async def open(self) -> None:
@@ -103,8 +106,33 @@ class ControlConnection:
         self._engine.accept_calls(self._loop.time())
         self._driver.drain()
 
+    async def create_session(self, number: str, ring_time_s: int) -> CallIn:
+        """Place a call; return what its media link needs. Nobody is rung before that is open.
+
+        Raises:
+            WSSConnectionError: the link is down, or was lost meanwhile.
+            WSSAuthenticationError: the credentials are not good for this.
+            WSSCallError: refused, not answered in time, or over before it began.
+
+        Cancellation: the session is forgotten.
+        """
+        request_id = self._engine.create_session(number, ring_time_s, self._loop.time())
+        future: asyncio.Future[CallIn] = self._loop.create_future()
+        self._creating[request_id] = future
+        self._driver.drain()
+        try:
+            return await future
+        except asyncio.CancelledError:
+            self._engine.abandon_creation(request_id)
+            if not future.cancelled() and future.exception() is None:
+                self._engine.forget_session(future.result().session_id)
+            self._driver.drain()
+            raise
+        finally:
+            del self._creating[request_id]
+
     def forget_session(self, session_id: str) -> None:
-        """The call of this session is over."""
+        """The call of this session is over, or is no longer ours."""
         self._engine.forget_session(session_id)
 
     def link_opened(self, link: Link) -> None:
@@ -135,8 +163,22 @@ class ControlConnection:
                 self._settle(None)
             case SetupTimedOut():
                 self._settle(WSSConnectionError("the server did not answer the set-up in time"))
+            case CallOffered() if event.request_id is not None:
+                self._placed(event.request_id, event.call)
+            case CreationFailed():
+                future = self._creating[event.request_id]
+                if not future.done():
+                    future.set_exception(event.error)
             case CallOffered() | SessionEnded():
                 self._on_event(event)
+
+    def _placed(self, request_id: str, call: CallIn) -> None:
+        future = self._creating[request_id]
+        if future.done():
+            # Whoever waited was cancelled a moment ago, and has not run since.
+            self._engine.forget_session(call.session_id)
+        else:
+            future.set_result(call)
 
     def _settle(self, error: WSSConnectionError | None) -> None:
         if self._setup is None or self._setup.done():

@@ -30,12 +30,14 @@ class HangUp:
         tasks: Holds the task.
     """
 
-    __slots__ = ("_is_skipped", "_media", "_task", "_tasks")
+    __slots__ = ("_command", "_is_sent", "_is_skipped", "_media", "_task", "_tasks")
 
     def __init__(self, media: MediaConnection, tasks: OwnedTasks) -> None:
         self._media = media
         self._tasks = tasks
         self._task: asyncio.Task[None] | None = None
+        self._command = CommandName.CLOSE
+        self._is_sent = False
         self._is_skipped: asyncio.Event | None = None
 
     @property
@@ -47,7 +49,8 @@ class HangUp:
         """Hang up, or join who does; returns once the call is over.
 
         Args:
-            command: `CLOSE` or `DISCONNECT`; who joins keeps the first one's.
+            command: `CLOSE` or `DISCONNECT`. Whoever joins makes it a `DISCONNECT` if that is
+                what either wants: it ends more.
             drain: Whether queued audio plays out first; False also ends another's waiting.
             drain_timeout_s: The longest goodbye, seconds from now.
 
@@ -62,9 +65,16 @@ class HangUp:
         if self._task is None or self._is_skipped is None:
             # Here and not in the task: what is queued from now on is behind the goodbye.
             self._media.outbox.seal()
+            self._media.withdraw_connect()  # nobody is rung by a call that is being hung up
+            self._command = command
+            self._is_sent = False
             self._is_skipped = asyncio.Event()
-            work = self._drain_and_send(command, self._is_skipped, drain_timeout_s)
+            work = self._drain_and_send(self._is_skipped, drain_timeout_s)
             self._task = self._tasks.spawn(work, f"telcoflow {command}")
+        elif command is CommandName.DISCONNECT and self._command is CommandName.CLOSE:
+            self._command = command
+            if self._is_sent:
+                self._task = self._tasks.spawn(self._send(), f"telcoflow {command}")
         if not drain or self._media.state is CallState.PENDING:  # nobody hears a ringing call
             self._is_skipped.set()
         await self.join()
@@ -74,13 +84,15 @@ class HangUp:
         if self._task is not None:
             await asyncio.shield(self._task)
 
-    async def _drain_and_send(
-        self, command: CommandName, is_skipped: asyncio.Event, drain_timeout_s: float
-    ) -> None:
+    async def _drain_and_send(self, is_skipped: asyncio.Event, drain_timeout_s: float) -> None:
         await self._drain(is_skipped, drain_timeout_s)
         self._media.clear()  # what did not leave in time is not said
+        await self._send()
+
+    async def _send(self) -> None:
+        self._is_sent = True
         try:
-            await self._media.command(command)
+            await self._media.command(self._command)
         except WSSCallClosedError:
             pass  # it ended by itself meanwhile, which is what was wanted
         except WSSCallCommandTimeoutError:

@@ -8,6 +8,7 @@ switched per frame but the application's own.
 from __future__ import annotations
 
 import asyncio
+import logging
 import ssl
 import threading
 from collections.abc import Callable
@@ -15,14 +16,15 @@ from collections.abc import Callable
 from telcoflow_sdk._asyncio.driver import EngineDriver
 from telcoflow_sdk._asyncio.link import Link, LinkError, LinkRefused, open_link
 from telcoflow_sdk._asyncio.streams import BACKLOG_MS, AudioInbox, AudioStream
-from telcoflow_sdk.audio.format import AudioFormat, BytesLike
+from telcoflow_sdk.audio.format import BytesLike, CallAudio
 from telcoflow_sdk.audio.outbox import Outbox
 from telcoflow_sdk.exceptions import BufferClosedError, WSSMediaError
-from telcoflow_sdk.protocol.commands import CommandName
+from telcoflow_sdk.protocol.commands import CommandName, DialProgress
 from telcoflow_sdk.protocol.media import (
     CommandSettled,
     EndCause,
     Ended,
+    HoldEnded,
     MediaEngine,
     MediaOutput,
 )
@@ -35,6 +37,8 @@ _READ_BUFFER_BYTES = 4 * 1024
 _OPEN_ATTEMPTS = 3
 _OPEN_RETRY_S = 0.5
 
+_logger = logging.getLogger("telcoflow_sdk.media_connection")
+
 
 class MediaConnection:
     """One call's way to the server.
@@ -42,9 +46,9 @@ class MediaConnection:
     Concurrency: the event loop's thread, `write` apart.
 
     Args:
-        audio_format: Of both directions.
-        buffer_bytes: Capacity of the outgoing buffer.
+        audio: What it carries.
         make_id: Returns a new command id.
+        ring_time_s: Of a call that we place, None of one that came in.
         on_event: Hears of everything that happens to the call; must not raise.
     """
 
@@ -52,7 +56,7 @@ class MediaConnection:
         "_drained",
         "_driver",
         "_engine",
-        "_inbox",
+        "_inboxes",
         "_is_waking",
         "_loop",
         "_loop_thread",
@@ -64,18 +68,21 @@ class MediaConnection:
 
     def __init__(
         self,
-        audio_format: AudioFormat,
-        buffer_bytes: int,
+        audio: CallAudio,
         make_id: Callable[[], str],
+        ring_time_s: int | None,
         on_event: Callable[[MediaOutput], None],
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._loop_thread = threading.get_ident()
         self._on_event = on_event
-        self._outbox = Outbox(audio_format, buffer_bytes)
-        self._engine = MediaEngine(self._outbox, make_id)
+        self._outbox = Outbox(audio.audio_format, audio.buffer_bytes)
+        self._engine = MediaEngine(
+            self._outbox, make_id, channels=audio.channels, ring_time_s=ring_time_s
+        )
         self._driver = EngineDriver[MediaOutput](self._engine, self._loop, self._handle)
-        self._inbox = AudioInbox(audio_format.ms_to_bytes(BACKLOG_MS))
+        backlog_bytes = audio.audio_format.ms_to_bytes(BACKLOG_MS)
+        self._inboxes = tuple(AudioInbox(backlog_bytes) for _ in range(audio.channels))
         self._waiting: dict[str, asyncio.Future[InterruptResult | None]] = {}
         self._drained: asyncio.Future[None] | None = None
         self._is_waking = False
@@ -87,13 +94,18 @@ class MediaConnection:
         return self._engine.state
 
     @property
+    def progress(self) -> DialProgress | None:
+        """How far dialling a person has come; None before the first word of it."""
+        return self._engine.progress
+
+    @property
     def outbox(self) -> Outbox:
         """The outgoing audio; write through `write`, so that it is sent."""
         return self._outbox
 
     @property
     def received_bytes(self) -> int:
-        """Audio that arrived, over the whole call."""
+        """Audio that arrived on all channels, over the whole call."""
         return self._received_bytes
 
     @property
@@ -140,7 +152,7 @@ class MediaConnection:
         if not self._outbox.has_credit:
             return
         if threading.get_ident() == self._loop_thread:
-            self._send_audio()
+            self._send()
         elif not self._is_waking:
             # Two threads may both get here: one wake too many, never one too few, because the
             # flag falls before the buffer is read.
@@ -151,29 +163,49 @@ class MediaConnection:
                 raise BufferClosedError from None  # the loop is closed, and the call with it
 
     def clear(self) -> int:
-        """Drop the audio that has not left; return its bytes."""
+        """Drop the audio that has not left; return its bytes. Nothing is held back any more."""
         dropped_bytes = self._outbox.clear()
+        self._send()
         self._check_drained()
         return dropped_bytes
 
-    def stream(self) -> AudioStream:
-        """Return a new iterator over what arrives."""
-        return self._inbox.stream()
+    @property
+    def channels(self) -> int:
+        """How many channels arrive."""
+        return len(self._inboxes)
 
-    async def command(self, name: CommandName) -> InterruptResult | None:
+    def stream(self, channel: int) -> AudioStream:
+        """Return a new iterator over what arrives on a channel that there is."""
+        return self._inboxes[channel].stream()
+
+    def withdraw_connect(self) -> None:
+        """Do not ring the callee after all, if the command is still held."""
+        self._engine.withdraw_connect()
+        self._driver.drain()
+        self._send()
+
+    async def command(
+        self, name: CommandName, *, ring_time_s: int | None = None
+    ) -> InterruptResult | None:
         """Send a command and wait for its answer.
+
+        Args:
+            name: Which.
+            ring_time_s: For `call.connect`.
 
         Raises:
             WSSCallClosedError: the call has ended, before or meanwhile.
             WSSCallCommandError: refused, here or by the server.
             WSSCallCommandTimeoutError: no answer.
 
-        Cancellation: the command stays sent, and what it does to the call is still noticed.
+        Cancellation: the command stays sent, or held and then sent, and what it does to the call
+        is still noticed.
         """
-        command_id = self._engine.send_command(name, self._loop.time())
+        command_id = self._engine.send_command(name, self._loop.time(), ring_time_s=ring_time_s)
         future: asyncio.Future[InterruptResult | None] = self._loop.create_future()
         self._waiting[command_id] = future
         self._driver.drain()
+        self._send()
         try:
             return await future
         finally:
@@ -212,7 +244,7 @@ class MediaConnection:
     def text_received(self, data: bytes) -> None:
         """A message of the server's arrived: most are requests for audio."""
         self._engine.receive_message(data)
-        self._send_audio()
+        self._send()
         if self._engine.has_output:
             self._driver.drain()
 
@@ -221,7 +253,7 @@ class MediaConnection:
         pcm = self._engine.receive_audio(data)
         if pcm:
             self._received_bytes += len(pcm)
-            self._inbox.deliver(pcm)
+            self._inboxes[data[0]].deliver(pcm)
 
     def link_lost(self, code: int | None, reason: str) -> None:
         """The socket is closed."""
@@ -231,16 +263,20 @@ class MediaConnection:
 
     def _woken(self) -> None:
         self._is_waking = False
-        self._send_audio()
+        self._send()
 
-    def _send_audio(self) -> None:
-        """Send what credit and buffer allow."""
+    def _send(self) -> None:
+        """Send what credit and buffer allow, and held commands in their places between it."""
         link = self._driver.link
         if link is None:
             return
         outbox = self._outbox
-        while (message := outbox.next_message()) is not None:
-            link.send_binary(message)
+        while True:
+            while (message := outbox.next_message()) is not None:
+                link.send_binary(message)
+            if not outbox.has_marks or not self._engine.release_command(self._loop.time()):
+                break
+            self._driver.drain()
         self._check_drained()
 
     def _check_drained(self) -> None:
@@ -258,8 +294,17 @@ class MediaConnection:
             else:
                 future.set_exception(event.error)
             return
+        if isinstance(event, HoldEnded):
+            _logger.warning(
+                "%d bytes of audio were dropped: they had not left when a command queued behind "
+                "them could wait no longer",
+                event.dropped_bytes,
+            )
+            self._send()
+            return
         if isinstance(event, Ended):
-            self._inbox.end()
+            for inbox in self._inboxes:
+                inbox.end()
             self._check_drained()
             if self._driver.link is not None:
                 self._driver.link.close()

@@ -63,3 +63,23 @@ class AudioFormat:
     def ms_to_bytes(self, duration_ms: float) -> int:
         """Return the whole samples that fit into `duration_ms`, as an even number of bytes."""
         return int(duration_ms * self.sample_rate_hz / 1000) * BYTES_PER_SAMPLE
+
+
+CHANNELS = {"mixed": 1, "isolated": 3}
+"""How many channels the server sends in each audio mode: everybody but the agent, and when
+isolated also the caller and the callee."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallAudio:
+    """What audio a call carries and holds.
+
+    Attributes:
+        audio_format: Of both directions, and of every channel.
+        channels: How many arrive, one of the values of `CHANNELS`.
+        buffer_bytes: Capacity of the outgoing buffer.
+    """
+
+    audio_format: AudioFormat
+    channels: int
+    buffer_bytes: int

@@ -39,6 +39,7 @@ class OutboxStatistics:
         rejected_writes: Writes that did not fit.
         discarded_bytes: Written after the end of the goodbye.
         cleared_bytes: Dropped by `clear`.
+        overdue_bytes: Dropped because a command behind it could wait no longer.
     """
 
     queued_bytes: int
@@ -48,6 +49,7 @@ class OutboxStatistics:
     rejected_writes: int
     discarded_bytes: int
     cleared_bytes: int
+    overdue_bytes: int
 
 
 class Outbox:
@@ -56,6 +58,10 @@ class Outbox:
     Never more is sent than was asked for; what is written leaves in order. Only whole samples
     leave: an odd last byte stays queued until its other half is written, or is dropped with
     the audio it belongs to.
+
+    A mark is a place between two samples. Audio behind it is held back until the mark is taken,
+    and it can be taken once everything in front of it is gone: so what is sent in its place
+    keeps its place among the audio. A sample is behind a mark if its second byte is.
 
     Concurrency: `write` from any thread; everything else from the event loop's only. After a
     write on another thread `has_credit` tells whether the loop must be woken: credit is set
@@ -72,7 +78,9 @@ class Outbox:
         "_buffer",
         "_credit_bytes",
         "_has_warned_of_wav",
+        "_marks",
         "_odd_credit",
+        "_overdue_bytes",
         "_requests",
         "_sent_bytes",
     )
@@ -84,6 +92,10 @@ class Outbox:
         self._credit_bytes = 0  # their sum
         self._odd_credit = 0  # 0 or 1: half a sample that was asked for
         self._sent_bytes = 0
+        self._overdue_bytes = 0
+        # In order: name, and the audio between the mark before it (or the front) and it. Read
+        # and dropped from the loop only, so no other thread can make these wrong.
+        self._marks: dict[str, int] = {}
         self._has_warned_of_wav = False
 
     @property
@@ -102,9 +114,14 @@ class Outbox:
         return self._credit_bytes > 0
 
     @property
+    def has_marks(self) -> bool:
+        """Whether something waits for its place among the audio."""
+        return bool(self._marks)
+
+    @property
     def is_drained(self) -> bool:
-        """Whether every whole sample has left."""
-        return len(self._buffer) < BYTES_PER_SAMPLE
+        """Whether every whole sample has left, and every mark was taken."""
+        return len(self._buffer) < BYTES_PER_SAMPLE and not self._marks
 
     def write(self, data: BytesLike) -> None:
         """Queue PCM, all of it or nothing.
@@ -148,6 +165,8 @@ class Outbox:
     def next_message(self) -> bytes | None:
         """Return the next binary message to send, or None when credit or audio is missing.
 
+        Audio behind a mark is missing until the mark is taken.
+
         Requests are served in order, one message for each while there is enough audio. A part
         is sent at once, not held back until the request can be filled: the end of an utterance
         would wait for the next one otherwise.
@@ -157,6 +176,8 @@ class Outbox:
             return None
         request_bytes = requests[0]
         size = min(request_bytes, len(self._buffer) & ~1, MAX_AUDIO_BYTES)
+        if self._marks:
+            size = self._up_to_mark(size)
         if size == 0:
             return None
         pcm = self._buffer.read(size)
@@ -168,9 +189,50 @@ class Outbox:
         self._sent_bytes += size
         return _CHANNEL + pcm
 
+    def mark(self, name: str) -> None:
+        """Put a mark behind everything that is queued now.
+
+        Args:
+            name: Unique among the marks.
+        """
+        self._marks[name] = self.queued_bytes - sum(self._marks.values())
+
+    def next_mark(self) -> str | None:
+        """Take the first mark, if everything in front of it is gone; None otherwise."""
+        for name, ahead_bytes in self._marks.items():
+            if ahead_bytes > 0:
+                break
+            del self._marks[name]
+            return name
+        return None
+
+    def remove_mark(self, name: str) -> None:
+        """Forget a mark; the audio on both sides of it stays."""
+        behind = list(self._marks)[list(self._marks).index(name) + 1 :]
+        ahead_bytes = self._marks.pop(name)
+        if behind:
+            self._marks[behind[0]] += ahead_bytes
+
+    def drop_before_mark(self, name: str) -> int:
+        """Drop the audio in front of a mark, which can be taken now. Returns the bytes dropped."""
+        dropped_bytes = 0
+        for other, ahead_bytes in self._marks.items():
+            dropped_bytes += ahead_bytes
+            self._marks[other] = 0
+            if other == name:
+                break
+        self._buffer.read(dropped_bytes)
+        self._overdue_bytes += dropped_bytes
+        return dropped_bytes
+
     def clear(self) -> int:
-        """Drop what is queued, the odd byte too; credit stays. Returns the bytes dropped."""
-        return self._buffer.clear() & ~1
+        """Drop what is queued, the odd byte too; credit and marks stay. Returns the bytes dropped.
+
+        The marks have nothing in front of them any more, and keep their order.
+        """
+        dropped_bytes = self._buffer.clear() & ~1
+        self._marks = dict.fromkeys(self._marks, 0)
+        return dropped_bytes
 
     def seal(self) -> None:
         """Fix the end of the goodbye: what is written from now on is discarded and counted."""
@@ -184,6 +246,7 @@ class Outbox:
         """The call is over: drop everything, refuse what is written from now on."""
         self._buffer.close()
         self._buffer.clear()
+        self._marks.clear()
         self._requests.clear()
         self._credit_bytes = 0
 
@@ -198,7 +261,15 @@ class Outbox:
             rejected_writes=buffer.rejected_writes,
             discarded_bytes=buffer.discarded_bytes,
             cleared_bytes=buffer.cleared_bytes,
+            overdue_bytes=self._overdue_bytes,
         )
+
+    def _up_to_mark(self, size: int) -> int:
+        """Return how much of the next `size` bytes is in front of the first mark, and count it."""
+        name, ahead_bytes = next(iter(self._marks.items()))
+        size = min(size, ahead_bytes)
+        self._marks[name] = ahead_bytes - size
+        return size
 
     def _without_header(self, data: bytes) -> bytes:
         rate_hz = self._audio_format.sample_rate_hz

@@ -51,3 +51,17 @@ COMMAND_TIMEOUT_MS = 10_000
 
 COMMAND_GRACE_S = 5.0
 """How long a client waits beyond that: only a server that died stays silent so long."""
+
+
+def check_ring_time(ring_time_seconds: int) -> None:
+    """Refuse a ring time that no server takes.
+
+    Raises:
+        ValueError: it is outside 1 to 120, or no whole number.
+    """
+    is_possible = MIN_RING_TIME_S <= ring_time_seconds <= MAX_RING_TIME_S
+    if not is_possible or ring_time_seconds != int(ring_time_seconds):
+        raise ValueError(
+            f"ring_time_seconds must be a whole number from {MIN_RING_TIME_S} to "
+            f"{MAX_RING_TIME_S}, not {ring_time_seconds!r}"
+        )

@@ -1,4 +1,4 @@
-"""The client's end of the control link: set-up, claims, calls delivered. No I/O, no clock.
+"""The client's end of the control link: set-up, claims, calls delivered and placed. No I/O.
 
 Not here: the socket and reconnecting (`_asyncio/control.py`, `client.py`), media (`media.py`).
 Implements docs/reference/wire.md §1.
@@ -12,6 +12,12 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import assert_never
 
+from telcoflow_sdk.exceptions import (
+    WSSCallClosedError,
+    WSSCallCommandTimeoutError,
+    WSSConnectionError,
+    WSSError,
+)
 from telcoflow_sdk.protocol.codec import ProtocolViolation, decode_control_event, encode
 from telcoflow_sdk.protocol.codes import ErrorCode
 from telcoflow_sdk.protocol.messages import (
@@ -20,6 +26,8 @@ from telcoflow_sdk.protocol.messages import (
     ControlEvent,
     Response,
     SessionClosed,
+    SessionCreate,
+    SessionCreateData,
     SessionNotify,
     SessionOpen,
     SessionReady,
@@ -27,6 +35,7 @@ from telcoflow_sdk.protocol.messages import (
     SetupData,
     SetupDone,
 )
+from telcoflow_sdk.protocol.placing import CREATE, CallsBeingPlaced, refusal
 
 SETUP_TIMEOUT_S = 10.0
 CLAIM_TIMEOUT_S = 30.0
@@ -69,9 +78,28 @@ class SetupTimedOut:
 
 @dataclass(frozen=True, slots=True)
 class CallOffered:
-    """A call is ours: open its media link."""
+    """A call is ours: open its media link.
+
+    Attributes:
+        call: The call.
+        request_id: As `ControlEngine.create_session` returned it; None when the call came in.
+    """
 
     call: CallIn
+    request_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CreationFailed:
+    """A call could not be placed; nothing is left of it here.
+
+    Attributes:
+        request_id: As `ControlEngine.create_session` returned it.
+        error: Why.
+    """
+
+    request_id: str
+    error: WSSError
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +110,7 @@ class SessionEnded:
     reason: str
 
 
-ControlOutput = SetupCompleted | SetupTimedOut | CallOffered | SessionEnded
+ControlOutput = SetupCompleted | SetupTimedOut | CallOffered | CreationFailed | SessionEnded
 
 
 class ControlEngine:
@@ -95,33 +123,41 @@ class ControlEngine:
 
     Args:
         sample_rate_hz: Asked for in `setup`.
+        audio_mode: Asked for there, too.
         make_id: Returns a new request id, unique for this client.
     """
 
     __slots__ = (
+        "_audio_mode",
         "_claims",
         "_events",
         "_is_accepting",
+        "_is_set_up",
         "_make_id",
         "_messages",
+        "_placing",
         "_sample_rate_hz",
         "_sessions",
         "_setup_deadline",
     )
 
-    def __init__(self, sample_rate_hz: int, make_id: Callable[[], str]) -> None:
+    def __init__(self, sample_rate_hz: int, audio_mode: str, make_id: Callable[[], str]) -> None:
         self._sample_rate_hz = sample_rate_hz
+        self._audio_mode = audio_mode
         self._make_id = make_id
         self._sessions: dict[str, _Stage] = {}
         self._claims: dict[str, tuple[str, float]] = {}  # request id: session id, deadline
+        self._placing = CallsBeingPlaced()
         self._setup_deadline: float | None = None
+        self._is_set_up = False
         self._is_accepting = False
         self._messages: list[bytes] = []
         self._events: list[ControlOutput] = []
 
     def link_opened(self, now: float) -> None:
         """The link is up: introduce ourselves."""
-        self._messages.append(encode(Setup(data=SetupData(sample_rate=self._sample_rate_hz))))
+        data = SetupData(sample_rate=self._sample_rate_hz, audio_mode=self._audio_mode)
+        self._messages.append(encode(Setup(data=data)))
         self._setup_deadline = now + SETUP_TIMEOUT_S
 
     def accept_calls(self, now: float) -> None:
@@ -130,6 +166,35 @@ class ControlEngine:
         for session_id, stage in list(self._sessions.items()):
             if stage is _Stage.WAITING:
                 self._claim(session_id, now)
+
+    def create_session(self, number: str, ring_time_s: int, now: float) -> str:
+        """Place a call; `CallOffered` or `CreationFailed` with the same id follows.
+
+        Args:
+            number: Whom to call.
+            ring_time_s: How long to ring.
+            now: Monotonic time, seconds.
+
+        Returns:
+            The id of the request.
+
+        Raises:
+            WSSConnectionError: the link is not set up; nothing was asked for.
+        """
+        if not self._is_set_up:
+            raise WSSConnectionError("the control link is down: no call can be placed")
+        request_id = self._make_id()
+        self._placing.begin(request_id, now)
+        data = SessionCreateData(ring_time_seconds=ring_time_s)
+        request = SessionCreate(remote_address=number, req_id=request_id, data=data)
+        self._messages.append(encode(request))
+        return request_id
+
+    def abandon_creation(self, request_id: str) -> None:
+        """Nobody wants this call any more, if it is still being placed."""
+        session_id = self._placing.forget(request_id)
+        if session_id is not None:
+            self._forget(session_id)
 
     def receive_message(self, data: bytes, now: float) -> None:
         """Take one text message of the server's; what is not understood is ignored."""
@@ -145,8 +210,12 @@ class ControlEngine:
         self._sessions.pop(session_id, None)
 
     def link_lost(self) -> None:
-        """The link is gone: pending claims fail at once, delivered calls stay."""
+        """The link is gone: what is pending fails at once, delivered calls stay."""
         self._setup_deadline = None
+        self._is_set_up = False
+        for request_id in self._placing.request_ids():
+            error = WSSConnectionError("the control link was lost while a call was placed")
+            self._fail_creation(request_id, error)
         self._claims.clear()
         self._messages.clear()
         self._sessions = {
@@ -158,6 +227,7 @@ class ControlEngine:
     def next_deadline(self) -> float | None:
         """Return when `expire` must be called, or None."""
         deadlines = [deadline for _, deadline in self._claims.values()]
+        deadlines += self._placing.deadlines()
         if self._setup_deadline is not None:
             deadlines.append(self._setup_deadline)
         return min(deadlines, default=None)
@@ -167,6 +237,8 @@ class ControlEngine:
         if self._setup_deadline is not None and self._setup_deadline <= now:
             self._setup_deadline = None
             self._events.append(SetupTimedOut())
+        for request_id in self._placing.expired(now):
+            self._fail_creation(request_id, WSSCallCommandTimeoutError(CREATE))
         for request_id, (session_id, deadline) in list(self._claims.items()):
             if deadline <= now:
                 del self._claims[request_id]
@@ -190,7 +262,7 @@ class ControlEngine:
             case SessionNotify():
                 self._notified(message.session_id, now)
             case Response():
-                self._answered(message)
+                self._answered(message, now)
             case CallIn():
                 self._call_in(message)
             case SessionClosed():
@@ -203,6 +275,7 @@ class ControlEngine:
     def _setup_done(self) -> None:
         if self._setup_deadline is not None:
             self._setup_deadline = None
+            self._is_set_up = True
             self._events.append(SetupCompleted())
 
     def _notified(self, session_id: str, now: float) -> None:
@@ -222,7 +295,10 @@ class ControlEngine:
         self._claims[request_id] = (session_id, now + CLAIM_TIMEOUT_S)
         self._messages.append(encode(SessionOpen(session_id=session_id, req_id=request_id)))
 
-    def _answered(self, response: Response) -> None:
+    def _answered(self, response: Response, now: float) -> None:
+        if self._placing.is_unanswered(response.req_id):
+            self._created(response, now)
+            return
         claim = self._claims.pop(response.req_id, None)
         if claim is None:
             return
@@ -230,6 +306,10 @@ class ControlEngine:
         if response.ok:
             self._sessions[session_id] = _Stage.READY
             self._messages.append(encode(SessionReady(session_id=session_id)))
+            return
+        placed = self._placing.request_of(session_id)
+        if placed is not None:
+            self._fail_creation(placed, refusal(response))
             return
         self._sessions.pop(session_id, None)
         if response.error_code in _GONE:
@@ -240,12 +320,35 @@ class ControlEngine:
     def _call_in(self, call: CallIn) -> None:
         if self._sessions.get(call.session_id) is _Stage.READY:
             self._sessions[call.session_id] = _Stage.DELIVERED
-            self._events.append(CallOffered(call))
+            request_id = self._placing.request_of(call.session_id)
+            if request_id is not None:
+                self._placing.forget(request_id)
+            self._events.append(CallOffered(call, request_id))
 
     def _session_closed(self, message: SessionClosed) -> None:
-        stage = self._sessions.pop(message.session_id, None)
-        for request_id, (session_id, _) in list(self._claims.items()):
-            if session_id == message.session_id:
-                del self._claims[request_id]
+        request_id = self._placing.request_of(message.session_id)
+        if request_id is not None:
+            self._fail_creation(request_id, WSSCallClosedError())
+            return
+        stage = self._forget(message.session_id)
         if stage is _Stage.DELIVERED:
             self._events.append(SessionEnded(message.session_id, message.reason or ""))
+
+    def _forget(self, session_id: str) -> _Stage | None:
+        """Forget a session and its claim; return how far it had come."""
+        for request_id, (claimed_id, _) in list(self._claims.items()):
+            if claimed_id == session_id:
+                del self._claims[request_id]
+        return self._sessions.pop(session_id, None)
+
+    def _created(self, response: Response, now: float) -> None:
+        try:
+            session_id = self._placing.created(response)
+        except WSSError as error:
+            self._fail_creation(response.req_id, error)
+        else:
+            self._claim(session_id, now)
+
+    def _fail_creation(self, request_id: str, error: WSSError) -> None:
+        self.abandon_creation(request_id)
+        self._events.append(CreationFailed(request_id, error))

@@ -20,19 +20,13 @@ from telcoflow_sdk.exceptions import (
     WSSCallCommandTimeoutError,
     WSSCallError,
 )
-from telcoflow_sdk.protocol.codec import ProtocolViolation, decode_media_event, encode
+from telcoflow_sdk.protocol.codec import ProtocolViolation, decode_media_event
 from telcoflow_sdk.protocol.codes import ErrorCode
-from telcoflow_sdk.protocol.commands import (
-    COMMAND_GRACE_S,
-    COMMAND_TIMEOUT_MS,
-    CallEventName,
-    CommandName,
-)
+from telcoflow_sdk.protocol.commands import CallEventName, CommandName, DialProgress
+from telcoflow_sdk.protocol.in_flight import CommandsInFlight, waits_for_audio
 from telcoflow_sdk.protocol.messages import (
     BufferRequest,
-    CallEventMessage,
-    Command,
-    CommandData,
+    CallEventData,
     CommandResponse,
     CommandResponseData,
     InterruptResult,
@@ -40,6 +34,9 @@ from telcoflow_sdk.protocol.messages import (
 from telcoflow_sdk.protocol.states import TRANSITIONS, CallState
 
 _MIXED_CHANNEL = 0
+
+_CONNECT_DISTURBS = frozenset({CommandName.ANSWER, CommandName.CONNECT})
+"""What must wait until a `call.connect` has its answer, besides what needs a connected call."""
 
 _logger = logging.getLogger("telcoflow_sdk.media_connection")
 
@@ -57,6 +54,25 @@ class EndCause(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Answered:
     """The call is ours and audio flows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Connected:
+    """The callee answered: caller, callee and agent hear each other."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progressed:
+    """Dialling a person came further."""
+
+    progress: DialProgress
+
+
+@dataclass(frozen=True, slots=True)
+class HoldEnded:
+    """Commands were held for too long: the audio in front of them is dropped, they go now."""
+
+    dropped_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,43 +105,53 @@ class CommandSettled:
     error: WSSCallError | None
 
 
-MediaOutput = Answered | Ended | ErrorReported | CommandSettled
-
-
-@dataclass(frozen=True, slots=True)
-class _Pending:
-    name: CommandName
-    deadline: float
+MediaOutput = Answered | Connected | Progressed | HoldEnded | Ended | ErrorReported | CommandSettled
 
 
 class MediaEngine:
     """What one call says and understands on its media link.
 
     Every method may leave messages to send and events to handle; take both afterwards. Audio
-    takes the short way: it is returned by `receive_audio` and taken from the outbox.
+    takes the short way: it is returned by `receive_audio` and taken from the outbox. Whenever the
+    outbox has no message left, `release_command` must be called, and what it leaves be sent
+    before more audio.
 
     Args:
         outbox: Takes the server's credit; closed when the call ends.
         make_id: Returns a new command id, unique for this call.
+        channels: How many the server sends: 1, or 3 with isolated audio.
+        ring_time_s: Of a call that we place: how long the person is rung. None for one that
+            came in.
     """
 
     __slots__ = (
+        "_commands",
         "_events",
+        "_failure",
         "_ignored_messages",
-        "_make_id",
         "_messages",
-        "_odd_byte",
+        "_odd_bytes",
         "_outbox",
-        "_pending",
+        "_progress",
+        "_ring_time_s",
         "_state",
     )
 
-    def __init__(self, outbox: Outbox, make_id: Callable[[], str]) -> None:
+    def __init__(
+        self,
+        outbox: Outbox,
+        make_id: Callable[[], str],
+        *,
+        channels: int = 1,
+        ring_time_s: int | None = None,
+    ) -> None:
         self._outbox = outbox
-        self._make_id = make_id
+        self._commands = CommandsInFlight(outbox, make_id)
+        self._ring_time_s = ring_time_s
         self._state = CallState.PENDING
-        self._pending: dict[str, _Pending] = {}
-        self._odd_byte = b""
+        self._progress: DialProgress | None = None
+        self._failure: CallEventData | None = None
+        self._odd_bytes = [b""] * channels
         self._ignored_messages = 0
         self._messages: list[bytes] = []
         self._events: list[MediaOutput] = []
@@ -134,6 +160,11 @@ class MediaEngine:
     def state(self) -> CallState:
         """Where the call stands."""
         return self._state
+
+    @property
+    def progress(self) -> DialProgress | None:
+        """How far dialling a person has come; None before the first word of it."""
+        return self._progress
 
     @property
     def has_output(self) -> bool:
@@ -148,19 +179,22 @@ class MediaEngine:
     def receive_audio(self, message: bytes) -> bytes:
         """Take one binary message; return its PCM in whole samples, b"" when there is none.
 
-        Other channels than the mixed one were not asked for and are dropped.
+        What is returned belongs to the channel in the message's first byte. Channels that were
+        not asked for are dropped.
         """
         if self._state is CallState.DISCONNECTED:
             return b""
-        if len(message) < 2 or message[0] != _MIXED_CHANNEL:
+        odd_bytes = self._odd_bytes
+        if len(message) < 2 or message[0] >= len(odd_bytes):
             self._ignored_messages += 1
             return b""
+        channel = message[0]
         pcm = message[1:]
-        if self._odd_byte or len(pcm) & 1:
+        if odd_bytes[channel] or len(pcm) & 1:
             # A sample cut in two by the message's end: its first half waits for the second.
-            pcm = self._odd_byte + pcm
+            pcm = odd_bytes[channel] + pcm
             whole_bytes = len(pcm) & ~1
-            self._odd_byte = pcm[whole_bytes:]
+            odd_bytes[channel] = pcm[whole_bytes:]
             pcm = pcm[:whole_bytes]
         return pcm
 
@@ -180,32 +214,57 @@ class MediaEngine:
         elif isinstance(message, CommandResponse):
             self._command_answered(message.data)
         else:
-            self._call_event(message)
+            self._call_event(message.data)
 
-    def send_command(self, name: CommandName, now: float) -> str:
+    def send_command(self, name: CommandName, now: float, *, ring_time_s: int | None = None) -> str:
         """Send a command; its `CommandSettled` follows, in any case.
+
+        In a call that was answered, `call.connect` and changes of mode are held until the audio
+        queued before them has left; audio queued later stays behind them.
+
+        Args:
+            name: Which.
+            now: Monotonic time, seconds.
+            ring_time_s: For `call.connect`.
 
         Returns:
             The id of the command.
 
         Raises:
             WSSCallClosedError: the call has ended.
-            WSSCallCommandError: `INVALID_STATE`; nothing was sent.
+            WSSCallCommandError: `INVALID_STATE`, nothing was sent; or why the person called did
+                not answer.
         """
+        if name is CommandName.ANSWER and self._failure is not None:
+            raise _failed(self._failure)
         if self._state is CallState.DISCONNECTED:
             raise WSSCallClosedError
         if (self._state, name) not in TRANSITIONS:
-            raise WSSCallCommandError(
-                name,
-                ErrorCode.INVALID_STATE,
-                f"{name} is not possible while the call is {self._state}",
-            )
-        command_id = self._make_id()
-        deadline = now + COMMAND_TIMEOUT_MS / 1000 + COMMAND_GRACE_S
-        self._pending[command_id] = _Pending(name, deadline)
-        data = CommandData(command_id=command_id, command=name, timeout_ms=COMMAND_TIMEOUT_MS)
-        self._messages.append(encode(Command(data=data)))
+            raise _invalid_state(name, f"while the call is {self._state}")
+        if name in _CONNECT_DISTURBS and self._commands.has(CommandName.CONNECT):
+            raise _invalid_state(name, f"while {CommandName.CONNECT} is in progress")
+        if name is CommandName.ANSWER:
+            ring_time_s = self._ring_time_s
+        # Nobody hears a call that rings, so there is nothing to wait for.
+        held = waits_for_audio(name) and self._state is not CallState.PENDING
+        command_id, message = self._commands.add(name, ring_time_s, now, held=held)
+        if message is not None:
+            self._messages.append(message)
         return command_id
+
+    def release_command(self, now: float) -> bool:
+        """Send the next held command if the audio in front of it has left; return whether."""
+        message = self._commands.release(now)
+        if message is None:
+            return False
+        self._messages.append(message)
+        return True
+
+    def withdraw_connect(self) -> None:
+        """Do not ring the callee after all, if `call.connect` is still held."""
+        command_id = self._commands.withdraw(CommandName.CONNECT)
+        if command_id is not None:
+            self._events.append(CommandSettled(command_id, None, WSSCallClosedError()))
 
     def end(self, cause: EndCause) -> None:
         """The call is over, for a reason outside this link; does nothing after the end."""
@@ -217,17 +276,16 @@ class MediaEngine:
 
     def next_deadline(self) -> float | None:
         """Return when `expire` must be called, or None."""
-        if not self._pending:
-            return None
-        return min(pending.deadline for pending in self._pending.values())
+        return self._commands.next_deadline()
 
     def expire(self, now: float) -> None:
-        """Give up commands that were not answered in time."""
-        for command_id, pending in list(self._pending.items()):
-            if pending.deadline <= now:
-                del self._pending[command_id]
-                error = WSSCallCommandTimeoutError(pending.name)
-                self._events.append(CommandSettled(command_id, None, error))
+        """Give up commands that were not answered in time, and end holds that took too long."""
+        unanswered, dropped_bytes = self._commands.expire(now)
+        for command_id, name in unanswered:
+            error = WSSCallCommandTimeoutError(name)
+            self._events.append(CommandSettled(command_id, None, error))
+        if dropped_bytes is not None:
+            self._events.append(HoldEnded(dropped_bytes))
 
     def take_messages(self) -> list[bytes]:
         """Return what must be sent, in order."""
@@ -240,44 +298,71 @@ class MediaEngine:
         return events
 
     def _command_answered(self, response: CommandResponseData) -> None:
-        pending = self._pending.pop(response.command_id, None)
-        if pending is None:
+        name = self._commands.settle(response.command_id)
+        if name is None:
             return
         if not response.success:
-            error = _refusal(pending.name, response)
+            error = _refusal(name, response)
             self._events.append(CommandSettled(response.command_id, None, error))
             return
         result = None
-        if pending.name is CommandName.INTERRUPT:
+        if name is CommandName.INTERRUPT:
             result = _interrupt_result(response.result)
         self._events.append(CommandSettled(response.command_id, result, None))
         # The server acted on its own state, which ours may have left meanwhile.
-        target = TRANSITIONS.get((self._state, pending.name))
+        target = TRANSITIONS.get((self._state, name))
         if target is CallState.DISCONNECTED:
             self._end(EndCause.HUNG_UP)
-        elif target is CallState.ANSWERED and self._state is CallState.PENDING:
-            self._state = CallState.ANSWERED
-            self._events.append(Answered())
+        elif target is not None and target is not self._state:
+            self._enter(target)
 
-    def _call_event(self, message: CallEventMessage) -> None:
-        match message.data.event:
+    def _enter(self, state: CallState) -> None:
+        self._state = state
+        self._events.append(Connected() if state is CallState.CONNECTED else Answered())
+
+    def _call_event(self, data: CallEventData) -> None:
+        match data.event:
             case CallEventName.TERMINATED:
                 self._end(EndCause.TERMINATED)
             case CallEventName.ERROR:
-                code = message.data.error_code or ""
-                self._events.append(ErrorReported(code, message.data.error_message or ""))
+                self._events.append(ErrorReported(data.error_code or "", data.error_message or ""))
+            case CallEventName.PROGRESS:
+                self._progressed(data)
             case _:
                 self._ignored_messages += 1
+
+    def _progressed(self, data: CallEventData) -> None:
+        try:
+            progress = DialProgress(data.state or "")
+        except ValueError:
+            self._ignored_messages += 1
+            return
+        self._progress = progress
+        self._events.append(Progressed(progress))
+        if self._ring_time_s is None or self._state is not CallState.PENDING:
+            return
+        # A call we placed: what becomes of it is known here, whether or not anybody asked.
+        if progress is DialProgress.ANSWERED:
+            self._enter(CallState.ANSWERED)
+        elif progress is DialProgress.FAILED and data.error_code:
+            self._failure = data
 
     def _end(self, cause: EndCause) -> None:
         if self._state is CallState.DISCONNECTED:
             return
         self._state = CallState.DISCONNECTED
         self._outbox.close()
-        for command_id in self._pending:
+        for command_id in self._commands.abandon():
             self._events.append(CommandSettled(command_id, None, WSSCallClosedError()))
-        self._pending.clear()
         self._events.append(Ended(cause))
+
+
+def _invalid_state(name: CommandName, why: str) -> WSSCallCommandError:
+    return WSSCallCommandError(name, ErrorCode.INVALID_STATE, f"{name} is not possible {why}")
+
+
+def _failed(data: CallEventData) -> WSSCallCommandError:
+    return WSSCallCommandError(CommandName.ANSWER, data.error_code or "", data.error_message or "")
 
 
 def _refusal(name: CommandName, response: CommandResponseData) -> WSSCallError:

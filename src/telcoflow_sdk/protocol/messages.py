@@ -82,6 +82,13 @@ class Response(
     error_content: Any = None
 
 
+class SessionCreated(Struct, frozen=True, rename="camel"):
+    """The `content` of the response to `SessionCreate`; `created` is false when there was one."""
+
+    session_id: str
+    created: bool = True
+
+
 class SessionNotify(Struct, frozen=True, rename="camel", tag_field="type", tag="session.notify"):
     """A session waits to be claimed."""
 

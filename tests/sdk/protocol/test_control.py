@@ -26,7 +26,7 @@ class Dialogue:
 
     def __init__(self, *, accepting: bool = True) -> None:
         numbers = count(1)
-        self.engine = ControlEngine(16_000, lambda: f"request-{next(numbers)}")
+        self.engine = ControlEngine(16_000, "mixed", lambda: f"request-{next(numbers)}")
         self.now = 100.0
         if accepting:
             self.engine.accept_calls(self.now)

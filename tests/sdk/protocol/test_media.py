@@ -32,6 +32,10 @@ from telcoflow_sdk.protocol.states import TRANSITIONS, CallState
 PATIENCE_S = COMMAND_TIMEOUT_MS / 1000 + COMMAND_GRACE_S
 
 
+def ring_time_s(name: CommandName) -> int | None:
+    return 30 if name is CommandName.CONNECT else None
+
+
 class Dialogue:
     """An engine with its far end written by the test."""
 
@@ -44,8 +48,13 @@ class Dialogue:
             self.succeeds(self.sends(CommandName.ANSWER))
             self.events()
 
+    def connects(self) -> None:
+        self.succeeds(self.sends(CommandName.CONNECT))
+        self.events()
+
     def sends(self, name: CommandName) -> str:
-        command_id = self.engine.send_command(name, self.now)
+        command_id = self.engine.send_command(name, self.now, ring_time_s=ring_time_s(name))
+        self.engine.release_command(self.now)
         (message,) = self.said()
         data = message["data"]
         assert (message["type"], data["command"]) == ("command", name)
@@ -102,10 +111,12 @@ def test_command_says_how_long_it_may_take() -> None:
     assert "data" not in message["data"]
 
 
-@pytest.mark.parametrize("state", [CallState.PENDING, CallState.ANSWERED])
+@pytest.mark.parametrize("state", [CallState.PENDING, CallState.ANSWERED, CallState.CONNECTED])
 @pytest.mark.parametrize("name", list(CommandName))
 def test_commands_follow_the_table(state: CallState, name: CommandName) -> None:
     dialogue = Dialogue(answered=state is CallState.ANSWERED)
+    if state is CallState.CONNECTED:
+        dialogue.connects()
 
     if (state, name) not in TRANSITIONS:
         with pytest.raises(WSSCallCommandError) as caught:
@@ -390,7 +401,9 @@ COMMANDS = st.sampled_from(list(CommandName))
         st.one_of(
             st.tuples(st.just("command"), COMMANDS),
             st.tuples(st.sampled_from(["succeed", "fail"]), st.integers(1, 12)),
-            st.tuples(st.sampled_from(["terminate", "lose", "wait"]), st.none()),
+            st.tuples(
+                st.sampled_from(["terminate", "lose", "wait", "release", "withdraw"]), st.none()
+            ),
         ),
         max_size=30,
     )
@@ -400,15 +413,19 @@ def test_any_script_settles_every_command_once_and_ends_once(
 ) -> None:
     dialogue = Dialogue()
     sent: list[str] = []
+    refusals: list[tuple[CallState, CommandName, str]] = []
     events: list[MediaOutput] = []
     for step, argument in steps:
         if isinstance(argument, CommandName):
             try:
-                sent.append(dialogue.engine.send_command(argument, dialogue.now))
+                ring_s = ring_time_s(argument)
+                sent.append(
+                    dialogue.engine.send_command(argument, dialogue.now, ring_time_s=ring_s)
+                )
             except WSSCallClosedError:
                 assert dialogue.engine.state is CallState.DISCONNECTED
-            except WSSCallCommandError:
-                assert (dialogue.engine.state, argument) not in TRANSITIONS
+            except WSSCallCommandError as error:
+                refusals.append((dialogue.engine.state, argument, error.error_message))
         elif step == "succeed":
             dialogue.succeeds(f"command-{argument}")
         elif step == "fail":
@@ -417,6 +434,10 @@ def test_any_script_settles_every_command_once_and_ends_once(
             dialogue.hears("call_event", event="call.terminated")
         elif step == "lose":
             dialogue.engine.link_lost()
+        elif step == "release":
+            dialogue.engine.release_command(dialogue.now)
+        elif step == "withdraw":
+            dialogue.engine.withdraw_connect()
         else:
             dialogue.passes(7)
         dialogue.said()
@@ -426,5 +447,7 @@ def test_any_script_settles_every_command_once_and_ends_once(
 
     settled = [event.command_id for event in events if isinstance(event, CommandSettled)]
     assert sorted(settled) == sorted(sent)
+    for state, name, why in refusals:
+        assert (state, name) not in TRANSITIONS or "call.connect is in progress" in why
     assert sum(isinstance(event, Ended) for event in events) == 1
     assert isinstance(events[-1], Ended)
