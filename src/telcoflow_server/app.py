@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+import ssl
 import tempfile
 import time
 import uuid
@@ -16,20 +17,25 @@ from pathlib import Path
 
 from aiohttp import web
 
+from telcoflow_sdk.protocol.codes import ErrorCode
+from telcoflow_server.api.accept import Acceptor
 from telcoflow_server.api.auth import KeyRing, TokenMint
 from telcoflow_server.api.control import ControlPort
-from telcoflow_server.api.http import RestPort, errors_as_json, listen
+from telcoflow_server.api.http import RestPort, errors_as_json
+from telcoflow_server.api.limits import AddressLimits
 from telcoflow_server.api.media import MEDIA_PATH, MediaPort
 from telcoflow_server.api.metrics import Metrics, Sources
 from telcoflow_server.api.overview import OverviewPort
 from telcoflow_server.api.sandbox import SandboxPort
-from telcoflow_server.api.tally import Tally
+from telcoflow_server.api.tally import Port, Tally
+from telcoflow_server.api.tls import tls_context
 from telcoflow_server.call.accounts import Accounts
 from telcoflow_server.call.exchange import Exchange
 from telcoflow_server.call.report import CallReport
 from telcoflow_server.call.session import Client, Session
+from telcoflow_server.keys import KeyFileError, digest_of, read_keys
 from telcoflow_server.media.record import Recorder
-from telcoflow_server.settings import Settings
+from telcoflow_server.settings import Settings, SettingsError
 from telcoflow_server.ticker import Ticker
 
 logger = logging.getLogger(__name__)
@@ -55,6 +61,9 @@ class Server:
         settings: Everything that can be set.
         sandbox: Serve simulated phones, too.
 
+    Raises:
+        SettingsError: a certificate, key or key file cannot be used.
+
     Concurrency: one event loop; `start`, `drain` and `stop` are called once each, in this order.
     """
 
@@ -62,6 +71,13 @@ class Server:
         self._settings = settings
         self._is_sandbox = sandbox
         self._tally = Tally()
+        self._is_started = False
+        self._tls: ssl.SSLContext | None = None
+        self._keys = KeyRing()
+        self.reload(settings)
+        self._limits = AddressLimits(
+            settings.limits.connections_per_address, settings.limits.connection_attempts_per_minute
+        )
         self._tokens = TokenMint(secrets.token_bytes(32))
         self._exchange = Exchange(
             self._media_address, _new_id, ring_timeout_s=settings.calls.ring_timeout_s
@@ -71,12 +87,14 @@ class Server:
         self._media = MediaPort(
             self._exchange,
             self._tokens,
+            self._keys if settings.media.require_client_certificate else None,
             settings.limits.messages_per_second,
             self._ticker.since_tick_ms,
             self._tally,
         )
         self._overview = self._make_overview(settings.admin.key)
         self._runner: web.AppRunner | None = None
+        self._acceptor: Acceptor | None = None
         self._scratch: tempfile.TemporaryDirectory[str] | None = None
         self._phones: SandboxPort | None = None
         self.host = settings.server.host
@@ -91,12 +109,43 @@ class Server:
         """
         try:
             await self._start_control()
-            self.media_port = await self._media.start(self.host, self._wanted_media_port())
+            self.media_port = self._media.start(
+                self.host, self._wanted_media_port(), self._limits, lambda: self._tls
+            )
         except OSError:
             await self.stop()
             raise
+        self._is_started = True
         self._ticker.start()
         logger.info("control port %d, media port %d", self.control_port, self.media_port)
+
+    def reload(self, settings: Settings) -> None:
+        """Take over connectors, API keys and TLS files; links that are open stay open.
+
+        Raises:
+            SettingsError: one of them cannot be used; nothing has changed.
+        """
+        context = tls_context(settings.tls)
+        if self._is_started and (context is None) != (self._tls is None):
+            raise SettingsError("tls.cert_file", "switches TLS on or off: that takes a restart")
+        keys = [
+            (one.connector_uuid, digest_of(one.api_key))
+            for one in settings.connectors
+            if one.api_key is not None
+        ]
+        if settings.server.keys_file is not None:
+            try:
+                stored = read_keys(settings.server.keys_file)
+            except KeyFileError as error:
+                raise SettingsError("server.keys_file", f"cannot be used: {error}") from None
+            keys += [(one.connector_uuid, one.sha256) for one in stored]
+        certificates = {
+            fingerprint: one.connector_uuid
+            for one in settings.connectors
+            for fingerprint in one.certificate_sha256
+        }
+        self._keys.replace(keys, certificates)
+        self._tls = context
 
     async def drain(self) -> None:
         """Refuse new calls; return when the running ones have ended or the time for that is up."""
@@ -117,8 +166,12 @@ class Server:
         self._exchange.shut_down()
         self._ticker.stop()
         await self._media.stop()
+        if self._acceptor is not None:
+            self._acceptor.close()
         if self._runner is not None:
             await self._runner.cleanup()
+        if self._acceptor is not None:
+            await self._acceptor.wait_closed()
         await asyncio.to_thread(self._recorder.close)
         if self._phones is not None:
             self._phones.close()
@@ -126,10 +179,7 @@ class Server:
             self._scratch.cleanup()
 
     async def _start_control(self) -> None:
-        rest = RestPort(
-            self._exchange,
-            KeyRing({c.connector_uuid: c.api_key for c in self._settings.connectors}),
-        )
+        rest = RestPort(self._exchange, self._keys)
         control = ControlPort(
             self._exchange.board,
             rest.connector_of,
@@ -159,9 +209,15 @@ class Server:
             shutdown_timeout=SHUTDOWN_S,
         )
         await self._runner.setup()
-        site = web.SockSite(self._runner, listen(self.host, self._settings.server.port))
-        await site.start()
-        self.control_port = self._runner.addresses[0][1]
+        refused = (Port.CONTROL, ErrorCode.RATE_LIMITED)
+        assert self._runner.server is not None, "set up just now"
+        self._acceptor = Acceptor(
+            self._runner.server,
+            self._limits,
+            lambda: self._tls,
+            lambda: self._tally.refusals.update((refused,)),
+        )
+        self.control_port = self._acceptor.listen(self.host, self._settings.server.port)
 
     def _make_overview(self, admin_key: str | None) -> OverviewPort:
         accounts = Accounts()
@@ -192,7 +248,8 @@ class Server:
         base = self._settings.media.public_url
         if base is None:
             host = f"[{client.reached_at}]" if ":" in client.reached_at else client.reached_at
-            base = f"ws://{host}:{self.media_port}"
+            scheme = "ws" if self._tls is None else "wss"
+            base = f"{scheme}://{host}:{self.media_port}"
         token = self._tokens.issue(session.call_id, time.time())
         return base.rstrip("/") + MEDIA_PATH + session.call_id, token
 

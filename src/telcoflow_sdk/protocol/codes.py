@@ -13,8 +13,9 @@ class ErrorCode(StrEnum):
     """Why something was refused: in responses, command responses, `call.error` and HTTP bodies."""
 
     # Who you are
-    UNAUTHORIZED = "UNAUTHORIZED"  # HTTP 401: key missing or unknown
-    FORBIDDEN = "FORBIDDEN"  # HTTP 403: the key is good, but not for this connector
+    UNAUTHORIZED = "UNAUTHORIZED"  # HTTP 401: neither key nor certificate, or a key not known
+    FORBIDDEN = "FORBIDDEN"  # HTTP 403: key or certificate is good, but not for this connector
+    CERTIFICATE_UNKNOWN = "CERTIFICATE_UNKNOWN"  # HTTP 403: well signed, but of no connector
     TOKEN_MISSING = "TOKEN_MISSING"  # HTTP 403: media link without "Authorization: Bearer"
     TOKEN_INVALID = "TOKEN_INVALID"  # HTTP 403: forged, foreign or garbled token
     TOKEN_EXPIRED = "TOKEN_EXPIRED"  # HTTP 403: used too late

@@ -7,7 +7,6 @@ Implements docs/reference/rest.md.
 from __future__ import annotations
 
 import logging
-import socket
 import time
 
 import msgspec
@@ -17,6 +16,7 @@ from aiohttp.typedefs import Handler, Middleware
 from telcoflow_sdk.protocol.codes import ErrorCode
 from telcoflow_server.api.auth import KeyRing, Refused
 from telcoflow_server.api.tally import Port, Tally
+from telcoflow_server.api.tls import fingerprint_of
 from telcoflow_server.call.exchange import Exchange
 
 logger = logging.getLogger(__name__)
@@ -27,19 +27,6 @@ _CODES = {
     405: ErrorCode.INVALID_REQUEST,
     413: ErrorCode.INVALID_REQUEST,
 }
-
-
-RECEIVE_BUFFER_BYTES = 64 * 1024
-"""What the kernel holds for a connection. Its default is megabytes, and the event loop reads all
-of it before anybody has looked at the first line: a bad request would cost that much memory."""
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """Return a listening socket. Raises `OSError` when the port is taken."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listening = socket.create_server((host, port), family=family, backlog=1024)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
-    return listening
 
 
 def json_response(content: object, status: int = 200) -> web.Response:
@@ -105,7 +92,9 @@ class RestPort:
     def connector_of(self, request: web.Request) -> str:
         """Return the connector this request speaks for. Raises `Refused`."""
         return self._keys.connector(
-            request.headers.get("x-api-key"), request.headers.get("x-connector-uuid")
+            request.headers.get("x-api-key"),
+            request.headers.get("x-connector-uuid"),
+            fingerprint_of(request.transport),
         )
 
     async def _health(self, request: web.Request) -> web.Response:

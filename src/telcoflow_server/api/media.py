@@ -14,14 +14,19 @@ import time
 from collections.abc import Callable
 from typing import cast
 
+import aiofastnet
 import msgspec
 import picows
+from picows.picows import WSProtocol  # type: ignore[attr-defined]
 
 from telcoflow_sdk.protocol.codec import MAX_MESSAGE_BYTES, ProtocolViolation
 from telcoflow_sdk.protocol.codes import CloseCode, ErrorCode
-from telcoflow_server.api.auth import Refused, TokenMint
+from telcoflow_server.api.accept import Acceptor
+from telcoflow_server.api.auth import KeyRing, Refused, TokenMint
 from telcoflow_server.api.budget import LinkBudget
+from telcoflow_server.api.limits import AddressLimits
 from telcoflow_server.api.tally import Port, Tally
+from telcoflow_server.api.tls import fingerprint_of
 from telcoflow_server.call.call import Call
 from telcoflow_server.call.exchange import Exchange
 
@@ -33,6 +38,9 @@ MEDIA_PATH = "/v1/agent/calls/"
 HANDSHAKE_TIMEOUT_S = 5.0
 PING_AFTER_S = 10.0
 """A link that was silent for so long is pinged, and cut when as much passes without an answer."""
+
+READ_BUFFER_BYTES = 4096
+"""Grows for larger messages."""
 
 CLOSE_TIMEOUT_S = 2.0
 """A peer that does not answer a close is cut after this."""
@@ -52,6 +60,7 @@ class MediaPort:
     Args:
         exchange: Where the calls are.
         tokens: Who may open a link.
+        certificates: Who may open a link must have one of these, too; None for no such rule.
         messages_per_second: The budget of each link.
         since_tick_ms: Tells how long ago the last tick was.
         tally: Counts the handshakes it refuses and the links it closes.
@@ -61,6 +70,7 @@ class MediaPort:
         self,
         exchange: Exchange,
         tokens: TokenMint,
+        certificates: KeyRing | None,
         messages_per_second: float,
         since_tick_ms: Callable[[], float],
         tally: Tally,
@@ -69,26 +79,30 @@ class MediaPort:
         self._since_tick_ms = since_tick_ms
         self._exchange = exchange
         self._tokens = tokens
+        self._certificates = certificates
         self._messages_per_second = messages_per_second
-        self._server: asyncio.Server | None = None
+        self._acceptor: Acceptor | None = None
         self._links: set[AgentSocket] = set()
 
-    async def start(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> int:
-        """Listen; return the port. Raises `OSError` when it is taken."""
-        self._server = await picows.ws_create_server(
-            self._accept,
-            host,
-            port,
-            ssl=tls,
-            websocket_handshake_timeout=HANDSHAKE_TIMEOUT_S,
-            enable_auto_ping=True,
-            auto_ping_idle_timeout=PING_AFTER_S,
-            auto_ping_reply_timeout=PING_AFTER_S,
-            max_frame_size=MAX_MESSAGE_BYTES,
-            read_buffer_init_size=4096,
-            logger_name=_library_logger,
+    def start(
+        self, host: str, port: int, limits: AddressLimits, tls: Callable[[], ssl.SSLContext | None]
+    ) -> int:
+        """Listen; return the port. Raises `OSError` when it is taken.
+
+        Args:
+            limits: Of addresses, shared with the control port.
+            tls: Returns the context for a new connection, None for none.
+        """
+        refused = (Port.MEDIA, ErrorCode.RATE_LIMITED)
+        acceptor = Acceptor(
+            self._protocol,
+            limits,
+            tls,
+            lambda: self._tally.refusals.update((refused,)),
+            connect=aiofastnet.connect_accepted_socket,
         )
-        port = self._server.sockets[0].getsockname()[1]
+        port = acceptor.listen(host, port)
+        self._acceptor = acceptor
         return port
 
     @property
@@ -98,23 +112,54 @@ class MediaPort:
 
     async def stop(self) -> None:
         """Close the port and every link that is left; returns when all are gone."""
-        if self._server is None:
+        if self._acceptor is None:
             return
-        self._server.close()
+        self._acceptor.close()
         links = list(self._links)
         for link in links:
             link.close(CloseCode.GOING_AWAY, "the server stops")
         for link in links:
             await link.wait_closed()
-        await self._server.wait_closed()
-        self._server = None
+        await self._acceptor.wait_closed()
+        self._acceptor = None
+
+    def _protocol(self) -> asyncio.BaseProtocol:
+        """Return what `picows.ws_create_server` puts on a connection.
+
+        That function is not called because it accepts by itself; see `accept.py`.
+        """
+
+        def accept(
+            request: picows.WSUpgradeRequest,
+        ) -> picows.WSListener | picows.WSUpgradeResponseWithListener:
+            transport: picows.WSTransport = protocol.transport
+            return self._accept(request, transport.underlying_transport)
+
+        protocol = WSProtocol(
+            None,  # host and port: a client's
+            None,  # path: a client's
+            False,  # a server
+            accept,
+            _library_logger,
+            True,  # disconnect when a listener raises
+            HANDSHAKE_TIMEOUT_S,
+            True,  # ping
+            PING_AFTER_S,
+            PING_AFTER_S,
+            picows.WSAutoPingStrategy.PING_WHEN_IDLE,
+            True,  # answer pings
+            MAX_MESSAGE_BYTES,
+            None,  # headers: a client's
+            READ_BUFFER_BYTES,
+        )
+        return cast("asyncio.BaseProtocol", protocol)
 
     def _accept(
-        self, request: picows.WSUpgradeRequest
+        self, request: picows.WSUpgradeRequest, transport: asyncio.Transport
     ) -> picows.WSListener | picows.WSUpgradeResponseWithListener:
         # The library sends the text of an exception raised here to the peer.
         try:
-            call = self._authorize(request)
+            call = self._authorize(request, transport)
         except Refused as refused:
             return self._reject(refused)
         except Exception:
@@ -129,7 +174,7 @@ class MediaPort:
         self._tally.refusals[Port.MEDIA, refused.code] += 1
         return _rejection(refused)
 
-    def _authorize(self, request: picows.WSUpgradeRequest) -> Call:
+    def _authorize(self, request: picows.WSUpgradeRequest, transport: asyncio.Transport) -> Call:
         path = request.path.decode("ascii", "replace").partition("?")[0]
         call_id = path.removeprefix(MEDIA_PATH)
         if call_id == path or not call_id:
@@ -139,6 +184,10 @@ class MediaPort:
         if call is None:
             # The token was good, so there was such a call.
             raise Refused(410, ErrorCode.CALL_ENDED, "the call has ended")
+        if self._certificates is not None:
+            self._certificates.check_certificate(
+                fingerprint_of(transport), call.identity.connector_uuid
+            )
         if call.had_agent:
             raise Refused(409, ErrorCode.MEDIA_LINK_TAKEN, "the call has its media link already")
         return call
