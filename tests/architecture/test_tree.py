@@ -17,7 +17,10 @@ TEXT = {".cfg", ".in", ".json", ".lock", ".md", ".py", ".sh", ".toml", ".txt", "
 FILE_LINES, FILE_LINES_WITH_A_REASON = 400, 600
 FUNCTION_LINES, FUNCTION_LINES_WITH_A_REASON = 60, 100
 
-LONG_FILES: dict[str, str] = {}
+LONG_FILES: dict[str, str] = {
+    "src/telcoflow_server/call/call.py": "one call: its states share all of its parts",
+    "src/telcoflow_server/media/plane.py": "rows are views into the plane's arrays",
+}
 """Files over the soft limit, each with the reason why it is one thing."""
 
 LONG_FUNCTIONS: dict[str, str] = {

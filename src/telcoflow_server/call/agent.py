@@ -21,7 +21,7 @@ from telcoflow_sdk.protocol.messages import (
     CommandResponseData,
 )
 from telcoflow_server.call.ports import MediaLink
-from telcoflow_server.legs.agent import AgentLeg, AgentLegStatistics
+from telcoflow_server.legs.agent import AgentLeg
 from telcoflow_server.media.routing import Audience
 
 
@@ -117,15 +117,10 @@ class AgentEnd:
         self._send(CallEventMessage(CallEventData(CallEventName.PROGRESS, state=progress)))
 
     def dismiss(self, code: CloseCode = CloseCode.NORMAL, reason: str = "call ended") -> None:
-        """Tell that the call is over for this agent, and close its link; idempotent."""
-        if self.is_present:
-            self._send(CallEventMessage(CallEventData(CallEventName.TERMINATED)))
-            self._link.close(code, reason)
-            self.is_present = False
-
-    def statistics(self) -> AgentLegStatistics:
-        """Return what went through the leg."""
-        return self.leg.statistics()
+        """Tell that the call is over for this agent, which is still there, and close its link."""
+        self._send(CallEventMessage(CallEventData(CallEventName.TERMINATED)))
+        self._link.close(code, reason)
+        self.is_present = False
 
     def _send(self, message: CommandResponse | CallEventMessage) -> None:
         if self.is_present:

@@ -9,36 +9,35 @@ bytes, time as ticks, and everything it does goes to its ports.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field
 from typing import Protocol
-
-import msgspec
 
 from telcoflow_sdk.audio.format import TICK_MS, AudioFormat
 from telcoflow_sdk.protocol.codes import CloseCode, EndReason, ErrorCode
-from telcoflow_sdk.protocol.commands import (
-    MAX_RING_TIME_S,
-    MIN_RING_TIME_S,
-    CommandName,
-    DialProgress,
-)
-from telcoflow_sdk.protocol.messages import CommandData, ConnectData
+from telcoflow_sdk.protocol.commands import CommandName
+from telcoflow_sdk.protocol.messages import CommandData
 from telcoflow_sdk.protocol.states import CallState
 from telcoflow_server.call.agent import AgentEnd
-from telcoflow_server.call.dialling import FAILURE_TEXTS, OUTBOUND_END_REASONS, Dialling
+from telcoflow_server.call.dialling import (
+    FAILURE_TEXTS,
+    OUTBOUND_END_REASONS,
+    Dialling,
+    Ringing,
+    ring_ticks_of,
+)
+from telcoflow_server.call.identity import CallIdentity, CallTimes
 from telcoflow_server.call.ports import Dialer, Dialled, DialRequest, MediaLink, PhoneOnLine
 from telcoflow_server.call.report import (
+    NO_AGENT,
     CallReport,
     ClearReport,
-    GapReport,
     ModeEntered,
     Percentiles,
     StateEntered,
+    agent_numbers,
 )
 from telcoflow_server.call.state import CommandRefused, next_state, parse_command
-from telcoflow_server.media.plane import MIX_RATE_HZ, Row
+from telcoflow_server.media.plane import Row
 from telcoflow_server.media.routing import Audience, Slot, Stage
-from telcoflow_server.media.tone import Ringback
 
 logger = logging.getLogger(__name__)
 
@@ -56,34 +55,6 @@ _MODE_NAMES = {
     Audience.CALLEE: "whisper",
     Audience.NOBODY: "spy",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class CallIdentity:
-    """Which call this is. Numbers are "" when withheld, and never part of a log line.
-
-    Args:
-        call_id: Unguessable.
-        connector_uuid: Whose agents take it.
-        caller: Who calls.
-        callee: Who is called.
-        is_outbound: Whether the connector's agent calls a person, who is the callee then and sits
-            in the caller's slot: the one person of the call so far.
-    """
-
-    call_id: str
-    connector_uuid: str
-    caller: str = field(repr=False)
-    callee: str = field(repr=False)
-    is_outbound: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class CallTimes:
-    """How long things may take, in ticks."""
-
-    ring_ticks: int
-    call_ticks: int
 
 
 class CallOwner(Protocol):
@@ -129,9 +100,7 @@ class Call:
         self._ended_tick: int | None = None
         self._closing: EndReason | None = None
         self._closing_commands: list[str] = []
-        self._dialling: Dialling | None = None
-        self._dialling_command: str | None = None
-        self._told_progress: DialProgress | None = None
+        self._ringing: Ringing | None = None
         self._states = [StateEntered(CallState.PENDING, 0)]
         self._modes: list[ModeEntered] = []
         self._clears: list[ClearReport] = []
@@ -156,6 +125,12 @@ class Call:
         """Agent audio that waits here to be played, in milliseconds."""
         return self._agent.leg.queued_ms if self._agent else 0.0
 
+    @property
+    def mode(self) -> str | None:
+        """Who hears the agent: barge, whisper or spy; None while there is no callee or agent."""
+        is_there = self._agent is not None and self._agent.is_present
+        return _MODE_NAMES.get(self._row.audience) if is_there else None
+
     # --- people ----------------------------------------------------------------------------
 
     def begin(self, caller: PhoneOnLine, sample_rate_hz: int) -> None:
@@ -177,7 +152,8 @@ class Call:
         self._agent = AgentEnd(link, audio, self._audience_changed)
         self._is_isolated = is_isolated
         if self.identity.is_outbound:
-            self._dial(self.identity.callee, self._times.ring_ticks)
+            self._ringing = self._new_ringing(self._agent, self._times.ring_ticks)
+            self._ringing.start(None)
 
     def detach(self) -> None:
         """The agent's media link is gone for good, which on protocol v1 it is at once."""
@@ -223,8 +199,7 @@ class Call:
             self._await_answer(agent, command.command_id)
             return
         next_state(self.state, name)
-        is_ringing = self._dialling is not None and self._dialling_command is not None
-        if is_ringing and name in (CommandName.ANSWER, CommandName.CONNECT):
+        if self._ringing is not None and name in (CommandName.ANSWER, CommandName.CONNECT):
             raise CommandRefused(ErrorCode.INVALID_STATE, "call.connect is in progress")
         if name is CommandName.ANSWER:
             self._answer(agent)
@@ -267,7 +242,7 @@ class Call:
     def _close(self, agent: AgentEnd, name: CommandName, command_id: str) -> None:
         """Play out what the agent said before it hung up, then end, or go on without it."""
         self._closing_commands.append(command_id)
-        self._stop_dialling(ErrorCode.CALL_ENDED, "the agent hangs up")
+        self._stop_ringing(ErrorCode.CALL_ENDED, "the agent hangs up")
         if self.state is CallState.PENDING:
             self.end(EndReason.AGENT_REJECTED)
         elif self._closing is None:
@@ -285,104 +260,78 @@ class Call:
     # --- somebody is called ----------------------------------------------------------------
 
     def _connect(self, agent: AgentEnd, command: CommandData) -> None:
-        ring_s = _ring_time_s(command)
-        self._dialling_command = command.command_id
-        self._dial(self.identity.callee, ring_s * 1000 // TICK_MS, is_waiting=True)
+        ring_ticks = ring_ticks_of(command)
+        self._ringing = self._new_ringing(agent, ring_ticks, command.command_id)
         if self.state is CallState.PENDING:
-            self._start_ringing()
+            self._ringing.start(Stage.RINGING_CALLEE)
         else:
             agent.leg.switch(Audience.CALLER)  # a place in its audio: there the ringing begins
 
-    def _dial(self, number: str, ring_ticks: int, *, is_waiting: bool = False) -> None:
+    def _new_ringing(
+        self, agent: AgentEnd, ring_ticks: int, command_id: str | None = None
+    ) -> Ringing:
+        identity = self.identity
         request = DialRequest(
-            self.identity.call_id, self.identity.connector_uuid, number, self.identity.caller
+            identity.call_id, identity.connector_uuid, identity.callee, identity.caller
         )
-        self._told_progress = None
-        self._dialling = Dialling(self._dialer, request, ring_ticks)
-        if not is_waiting:
-            self._dialling.start(self._row.tick)
-
-    def _start_ringing(self) -> None:
-        """Dial, and let the caller hear that it rings."""
-        assert self._dialling is not None, "only a connect rings"
-        is_answered = self.state is CallState.ANSWERED
-        self._row.set_stage(Stage.ANSWERED_RINGING_CALLEE if is_answered else Stage.RINGING_CALLEE)
-        tone = Ringback(self._row.tick)
-        self._row.attach(Slot.CALLEE, tone, tone, MIX_RATE_HZ)
-        self._dialling.start(self._row.tick)
+        return Ringing(Dialling(self._dialer, request, ring_ticks), self._row, agent, command_id)
 
     def _await_answer(self, agent: AgentEnd, command_id: str) -> None:
         """`call.answer` of an outbound call: it is the person called who answers."""
-        if self.state is not CallState.PENDING:
+        if self.state is not CallState.PENDING or self._ringing is None:
             agent.respond(command_id)
-        elif self._dialling_command is not None:
+        elif self._ringing.command_id is not None:
             raise CommandRefused(ErrorCode.INVALID_STATE, "call.answer is waiting already")
         else:
-            self._dialling_command = command_id
+            self._ringing.command_id = command_id
 
-    def _advance_dialling(self, agent: AgentEnd, dialling: Dialling) -> None:
-        if dialling.progress is None:
+    def _advance_ringing(self, agent: AgentEnd, ringing: Ringing) -> None:
+        if not ringing.has_started:
             # `connect` from an answered call: what the agent said before is heard first.
             if agent.leg.has_switched:
-                self._start_ringing()
+                ringing.start(Stage.ANSWERED_RINGING_CALLEE)
             return
-        dialling.advance(self._row.tick)
-        if dialling.progress is not self._told_progress:
-            self._told_progress = dialling.progress
-            agent.tell_progress(dialling.progress)
-        if dialling.failure is not None:
-            self._unreached(dialling.failure)
-        elif dialling.progress is DialProgress.ANSWERED:
-            assert dialling.dialled is not None, "an answer comes from a phone"
-            self._reached(agent, dialling.dialled)
+        ringing.advance()
+        failure, dialled = ringing.dialling.failure, ringing.dialling.answered_by
+        if failure is not None:
+            self._unreached(failure)
+        elif dialled is not None:
+            self._ringing = None
+            self._reached(agent, dialled)
+            ringing.settle()
 
     def _reached(self, agent: AgentEnd, dialled: Dialled) -> None:
-        command_id, self._dialling_command = self._dialling_command, None
-        self._dialling = None
         callee, rate_hz = dialled.callee, dialled.sample_rate_hz
-        if self.identity.is_outbound and self._caller is None:
+        if self._caller is None:
             self.begin(callee, rate_hz)
             self._answer(agent)
-        else:
-            self._row.detach(Slot.CALLEE)
-            self._row.attach(Slot.CALLEE, callee, callee, rate_hz)
-            self._callee = callee
-            was_pending = self.state is CallState.PENDING
-            self._enter(CallState.CONNECTED)
-            self._row.set_stage(Stage.CONNECTED)
-            callee.answered(self._row.tick)
-            if was_pending:
-                self._join_agent(agent)
-                assert self._caller is not None, "connect() is for a call that somebody made"
-                self._caller.answered(self._row.tick)
-            agent.leg.switch(Audience.BOTH)
-        if command_id is not None:
-            agent.respond(command_id)
+            return
+        self._row.detach(Slot.CALLEE)
+        self._row.attach(Slot.CALLEE, callee, callee, rate_hz)
+        self._callee = callee
+        was_pending = self.state is CallState.PENDING
+        self._enter(CallState.CONNECTED)
+        self._row.set_stage(Stage.CONNECTED)
+        callee.answered(self._row.tick)
+        if was_pending:
+            self._join_agent(agent)
+            self._caller.answered(self._row.tick)
+        agent.leg.switch(Audience.BOTH)
 
     def _unreached(self, code: ErrorCode) -> None:
-        if self.identity.is_outbound and self._caller is None:
-            if self._dialling_command is not None and self._agent is not None:
-                self._agent.respond(self._dialling_command, code, FAILURE_TEXTS[code])
-                self._dialling_command = None
-            self._dialling = None
+        self._stop_ringing(code, FAILURE_TEXTS[code])
+        if self._caller is None:
             self.end(OUTBOUND_END_REASONS[code])
-            return
-        self._stop_dialling(code, FAILURE_TEXTS[code])
         # A caller who was kept waiting for the callee gets the whole ring time again.
         self._ring_until_tick = self._row.tick + self._times.ring_ticks
 
-    def _stop_dialling(self, code: ErrorCode, message: str) -> None:
+    def _stop_ringing(self, code: ErrorCode, message: str) -> None:
         """Give up ringing, whoever wanted it; the call is as it was before."""
-        if self._dialling is None:
-            return
-        self._dialling.cancel(self._row.tick)
-        self._dialling = None
-        command_id, self._dialling_command = self._dialling_command, None
-        if command_id is not None and self._agent is not None:
-            self._agent.respond(command_id, code, message)
-        self._row.detach(Slot.CALLEE)
-        is_answered = self.state is CallState.ANSWERED
-        self._row.set_stage(Stage.ANSWERED if is_answered else Stage.RINGING)
+        if self._ringing is not None:
+            ringing, self._ringing = self._ringing, None
+            is_answered = self.state is CallState.ANSWERED
+            ringing.stop(Stage.ANSWERED if is_answered else Stage.RINGING)
+            ringing.settle(code, message)
 
     # --- time ------------------------------------------------------------------------------
 
@@ -403,12 +352,12 @@ class Call:
 
     @property
     def _is_rung_out(self) -> bool:
-        is_waiting = self.state is CallState.PENDING and self._dialling is None
+        is_waiting = self.state is CallState.PENDING and self._ringing is None
         return is_waiting and self._row.tick >= self._ring_until_tick
 
     def _advance_agent(self, agent: AgentEnd) -> None:
-        if self._dialling is not None:
-            self._advance_dialling(agent, self._dialling)
+        if self._ringing is not None:
+            self._advance_ringing(agent, self._ringing)
         if self.is_over or self.state is CallState.PENDING:
             return
         if self._closing is not None and agent.leg.is_drained:
@@ -453,7 +402,7 @@ class Call:
         """
         if self.is_over:
             return
-        self._stop_dialling(ErrorCode.CALL_ENDED, "the call has ended")
+        self._stop_ringing(ErrorCode.CALL_ENDED, "the call has ended")
         self._enter(CallState.DISCONNECTED)
         self.end_reason = reason
         if self._agent is not None and self._agent.is_present:
@@ -477,42 +426,16 @@ class Call:
 
     def report(self, tick_lateness: Percentiles) -> CallReport:
         """Return the call in numbers, now or after its end."""
-        leg = self._agent.statistics() if self._agent else None
-        playout = leg.playout if leg else None
-        to_ms = self._agent.audio.bytes_to_ms if self._agent else AudioFormat().bytes_to_ms
+        agent = self._agent
         return CallReport(
             call_id=self.identity.call_id,
             answered=len(self._states) > 1 and self._states[1].name != CallState.DISCONNECTED,
             states=tuple(self._states),
             modes=tuple(self._modes),
             duration_ms=self.tick * TICK_MS,
-            gaps=tuple(GapReport(gap.at_ms, gap.ms, gap.cause) for gap in playout.gaps)
-            if playout
-            else (),
-            gap_count=playout.gap_count if playout else 0,
-            gap_ms=playout.gap_ms if playout else 0,
             clears=tuple(self._clears),
-            discarded_ms=to_ms(playout.discarded_bytes) if playout else 0.0,
-            unread_ms=leg.dropped_frames * TICK_MS if leg else 0.0,
             tick_lateness_ms=tick_lateness,
-            frames_to_agent=leg.frames_to_agent if leg else 0,
-            frames_from_agent=leg.frames_from_agent if leg else 0,
-            prefill_ms=playout.prefill_ms if playout else 0.0,
-            lead_ms=playout.lead_ms if playout else 0.0,
             end_reason=self.end_reason,
-            refusals=dict(self._agent.refusals) if self._agent else {},
+            refusals=dict(agent.refusals) if agent else {},
+            **(agent_numbers(agent.leg.statistics(), agent.audio) if agent else NO_AGENT),
         )
-
-
-def _ring_time_s(command: CommandData) -> int:
-    try:
-        data = msgspec.convert(command.data or {}, ConnectData)
-    except msgspec.ValidationError as error:
-        raise CommandRefused(ErrorCode.INVALID_REQUEST, f"call.connect: {error}") from None
-    ring_s = data.ring_time_seconds
-    if not MIN_RING_TIME_S <= ring_s <= MAX_RING_TIME_S:
-        raise CommandRefused(
-            ErrorCode.INVALID_REQUEST,
-            f"ringTimeSeconds must be {MIN_RING_TIME_S} to {MAX_RING_TIME_S}, not {ring_s}",
-        )
-    return ring_s

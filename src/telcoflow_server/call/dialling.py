@@ -6,9 +6,18 @@ Implements docs/explanation/calls.md, "Ringing somebody". Time is the call's tic
 
 from __future__ import annotations
 
+import msgspec
+
+from telcoflow_sdk.audio.format import TICK_MS
 from telcoflow_sdk.protocol.codes import EndReason, ErrorCode
-from telcoflow_sdk.protocol.commands import DialProgress
+from telcoflow_sdk.protocol.commands import MAX_RING_TIME_S, MIN_RING_TIME_S, DialProgress
+from telcoflow_sdk.protocol.messages import CommandData, ConnectData
+from telcoflow_server.call.agent import AgentEnd
 from telcoflow_server.call.ports import CalleeProgress, Dialer, Dialled, DialRequest
+from telcoflow_server.call.state import CommandRefused
+from telcoflow_server.media.plane import MIX_RATE_HZ, Row
+from telcoflow_server.media.routing import Slot, Stage
+from telcoflow_server.media.tone import Ringback
 
 _FAILURES = {
     CalleeProgress.BUSY: ErrorCode.CALL_BUSY,
@@ -42,7 +51,7 @@ class Dialling:
     Attributes:
         progress: How far it has come; None before it rings.
         failure: Why nobody came, or None.
-        dialled: The phone, from dialling to the end of the attempt.
+        dialled: The phone, while it rings and once it has answered.
     """
 
     def __init__(self, dialer: Dialer, request: DialRequest, ring_ticks: int) -> None:
@@ -53,6 +62,11 @@ class Dialling:
         self._request = request
         self._ring_ticks = ring_ticks
         self._give_up_tick = 0
+
+    @property
+    def answered_by(self) -> Dialled | None:
+        """The phone, once the person has answered."""
+        return self.dialled if self.progress is DialProgress.ANSWERED else None
 
     def start(self, tick: int) -> None:
         """Dial."""
@@ -91,3 +105,70 @@ class Dialling:
     def _fail(self, code: ErrorCode) -> None:
         self.failure = code
         self.progress = DialProgress.FAILED
+
+
+class Ringing:
+    """Somebody is being rung for a call: the attempt, who waits for it, what the caller hears.
+
+    Args:
+        dialling: The attempt, not yet started.
+        row: The call's row; the callee's slot must be free.
+        agent: Who wanted it; told of the progress.
+        command_id: The command that is answered when the attempt is over, or None.
+    """
+
+    def __init__(
+        self, dialling: Dialling, row: Row, agent: AgentEnd, command_id: str | None
+    ) -> None:
+        self.dialling = dialling
+        self.command_id = command_id
+        self._row = row
+        self._agent = agent
+        self._told: DialProgress | None = None
+
+    @property
+    def has_started(self) -> bool:
+        """Whether the number was dialled."""
+        return self.dialling.progress is not None
+
+    def start(self, stage: Stage | None) -> None:
+        """Dial; with a stage, let the caller hear in it that it rings."""
+        if stage is not None:
+            tone = Ringback(self._row.tick)
+            self._row.attach(Slot.CALLEE, tone, tone, MIX_RATE_HZ)
+            self._row.set_stage(stage)
+        self.dialling.start(self._row.tick)
+
+    def advance(self) -> None:
+        """Look how far it has come, and tell the agent when that has changed."""
+        self.dialling.advance(self._row.tick)
+        progress = self.dialling.progress
+        if progress is not None and progress is not self._told:
+            self._told = progress
+            self._agent.tell_progress(progress)
+
+    def stop(self, stage: Stage) -> None:
+        """Give up; the people hear each other as in `stage` again."""
+        self.dialling.cancel(self._row.tick)
+        self._row.detach(Slot.CALLEE)
+        self._row.set_stage(stage)
+
+    def settle(self, code: ErrorCode | None = None, message: str | None = None) -> None:
+        """Answer the command that waits, if one does."""
+        if self.command_id is not None:
+            self._agent.respond(self.command_id, code, message)
+
+
+def ring_ticks_of(command: CommandData) -> int:
+    """Return how long `call.connect` lets it ring, in ticks. Raises `CommandRefused`."""
+    try:
+        data = msgspec.convert(command.data or {}, ConnectData)
+    except msgspec.ValidationError as error:
+        raise CommandRefused(ErrorCode.INVALID_REQUEST, f"call.connect: {error}") from None
+    ring_s = data.ring_time_seconds
+    if not MIN_RING_TIME_S <= ring_s <= MAX_RING_TIME_S:
+        raise CommandRefused(
+            ErrorCode.INVALID_REQUEST,
+            f"ringTimeSeconds must be {MIN_RING_TIME_S} to {MAX_RING_TIME_S}, not {ring_s}",
+        )
+    return ring_s * 1000 // TICK_MS

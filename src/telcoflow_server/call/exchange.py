@@ -22,7 +22,8 @@ from telcoflow_sdk.protocol.codes import (
     EndReason,
     session_close_reason,
 )
-from telcoflow_server.call.call import Call, CallIdentity, CallTimes
+from telcoflow_server.call.call import Call
+from telcoflow_server.call.identity import CallIdentity, CallTimes
 from telcoflow_server.call.ports import Dialer, Dialled, DialRequest, MediaLink, PhoneOnLine
 from telcoflow_server.call.report import CallReport, Percentiles, end_fields, end_line
 from telcoflow_server.call.session import AddressMaker, Session, SessionBoard
@@ -212,6 +213,7 @@ class Exchange:
         ring_time_s: float,
         *,
         recordings: Recordings | None = None,
+        call_id: str | None = None,
         on_ended: Callable[[Call], None] | None = None,
     ) -> Session:
         """Make a call to a person, who is dialled once an agent is on its media link.
@@ -220,6 +222,7 @@ class Exchange:
             new_call: Whose agent calls, and whom.
             ring_time_s: How long the person is rung, seconds.
             recordings: Where the call is recorded.
+            call_id: To use instead of a new one.
             on_ended: Called once, after the clients were told.
 
         Returns:
@@ -229,7 +232,7 @@ class Exchange:
             Draining: the node takes no new calls.
         """
         identity = CallIdentity(
-            self.new_id(),
+            call_id or self.new_id(),
             new_call.connector_uuid,
             new_call.caller,
             new_call.callee,

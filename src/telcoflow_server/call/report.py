@@ -9,10 +9,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from typing import TypedDict
 
 from msgspec import Struct, field
 
+from telcoflow_sdk.audio.format import TICK_MS, AudioFormat
 from telcoflow_sdk.protocol.codes import EndReason, ErrorCode
+from telcoflow_server.legs.agent import AgentLegStatistics
 
 
 class StateEntered(Struct, frozen=True):
@@ -79,6 +82,49 @@ class CallReport(Struct, frozen=True):
     unread_ms: float = 0.0
     refusals: dict[ErrorCode, int] = field(default_factory=dict)
     modes: tuple[ModeEntered, ...] = ()
+
+
+class AgentNumbers(TypedDict):
+    """The part of a report that comes from the agent's leg."""
+
+    frames_to_agent: int
+    frames_from_agent: int
+    gaps: tuple[GapReport, ...]
+    gap_count: int
+    gap_ms: int
+    discarded_ms: float
+    unread_ms: float
+    prefill_ms: float
+    lead_ms: float
+
+
+NO_AGENT: AgentNumbers = {
+    "frames_to_agent": 0,
+    "frames_from_agent": 0,
+    "gaps": (),
+    "gap_count": 0,
+    "gap_ms": 0,
+    "discarded_ms": 0.0,
+    "unread_ms": 0.0,
+    "prefill_ms": 0.0,
+    "lead_ms": 0.0,
+}
+
+
+def agent_numbers(leg: AgentLegStatistics, audio: AudioFormat) -> AgentNumbers:
+    """Return what a leg's counters say in a report's words."""
+    playout = leg.playout
+    return {
+        "frames_to_agent": leg.frames_to_agent,
+        "frames_from_agent": leg.frames_from_agent,
+        "gaps": tuple(GapReport(gap.at_ms, gap.ms, gap.cause) for gap in playout.gaps),
+        "gap_count": playout.gap_count,
+        "gap_ms": playout.gap_ms,
+        "discarded_ms": audio.bytes_to_ms(playout.discarded_bytes),
+        "unread_ms": leg.dropped_frames * TICK_MS,
+        "prefill_ms": playout.prefill_ms,
+        "lead_ms": playout.lead_ms,
+    }
 
 
 def end_fields(report: CallReport, ids: Mapping[str, str]) -> dict[str, str | int | float]:

@@ -214,6 +214,18 @@ def test_a_number_that_cannot_be_reached_is_an_error_at_once() -> None:
     assert scene.call.state is CallState.ANSWERED
 
 
+def test_a_node_without_phones_reaches_nobody() -> None:
+    node = Node()
+    _, agent = node.answered_call(MemoryPhone())
+
+    command = agent.command("call.connect")
+    node.run(2)
+
+    response = agent.response(command)
+    assert response is not None
+    assert response["error_code"] == ErrorCode.CALLEE_UNREACHABLE
+
+
 def test_a_pending_caller_gets_the_whole_ring_time_again_after_a_failed_connect() -> None:
     scene = Scene(is_answered=False)
     scene.node.run(2000)

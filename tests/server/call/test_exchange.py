@@ -215,3 +215,21 @@ def test_the_line_that_ends_a_call_holds_no_number(caplog: pytest.LogCaptureFixt
     assert call.identity.call_id in caplog.text
     assert CALLER not in caplog.text
     assert CALLEE not in caplog.text
+
+
+def test_the_node_tells_which_calls_run_and_what_the_plane_holds() -> None:
+    node = Node()
+    call, _ = node.answered_call(MemoryPhone())
+
+    assert node.exchange.calls == (call,)
+    assert node.exchange.plane_statistics().legs == 2
+
+
+def test_the_report_of_every_call_that_ends_is_handed_on() -> None:
+    node, reports = Node(), []
+    node.exchange.on_report = reports.append
+    call = node.place(MemoryPhone())
+
+    call.end(EndReason.CALLER_HUNG_UP)
+
+    assert [report.call_id for report in reports] == [call.identity.call_id]

@@ -384,3 +384,12 @@ def test_close_links_closes_them_all(board: SessionBoard) -> None:
     board.close_links(CloseCode.GOING_AWAY, "the server stops")
 
     assert [peer.link.closed_with for peer in peers] == [CloseCode.GOING_AWAY] * 2
+
+
+def test_clients_are_counted(board: SessionBoard) -> None:
+    peers = [Peer(board), Peer(board, "c2")]
+    assert board.client_count == 2
+
+    board.leave(peers[0].client)
+
+    assert board.client_count == 1

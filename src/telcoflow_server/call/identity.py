@@ -1,0 +1,36 @@
+"""What a call is from its beginning: names, numbers, and how long it may take.
+
+Not here: what becomes of it (`call.py`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class CallIdentity:
+    """Which call this is. Numbers are "" when withheld, and never part of a log line.
+
+    Args:
+        call_id: Unguessable.
+        connector_uuid: Whose agents take it.
+        caller: Who calls.
+        callee: Who is called.
+        is_outbound: Whether the connector's agent calls a person, who is the callee then and sits
+            in the caller's slot: the one person of the call so far.
+    """
+
+    call_id: str
+    connector_uuid: str
+    caller: str = field(repr=False)
+    callee: str = field(repr=False)
+    is_outbound: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CallTimes:
+    """How long things may take, in ticks."""
+
+    ring_ticks: int
+    call_ticks: int
