@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from telcoflow_sdk.protocol.codes import CloseCode, EndReason
 from telcoflow_server.call.call import Call
 from telcoflow_server.call.exchange import Draining, Recordings
+from telcoflow_server.call.report import CallReport
 from tests.support.exchange import CALLEE, CALLER, MemoryPhone, Node
 
 
@@ -226,7 +227,7 @@ def test_the_node_tells_which_calls_run_and_what_the_plane_holds() -> None:
 
 
 def test_the_report_of_every_call_that_ends_is_handed_on() -> None:
-    node, reports = Node(), []
+    node, reports = Node(), list[CallReport]()
     node.exchange.on_report = reports.append
     call = node.place(MemoryPhone())
 
