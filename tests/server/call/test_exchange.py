@@ -173,6 +173,17 @@ def test_a_call_whose_legs_fail_in_the_same_tick_ends_once(
     assert caplog.text.count("leg failed") == 1
 
 
+def test_legs_that_fail_are_counted() -> None:
+    node = Node()
+    node.place(DeafPhone())
+    fine = node.place(MemoryPhone())
+
+    node.run(1)
+
+    assert node.exchange.plane_statistics().failed_legs == 1
+    assert node.exchange.calls == (fine,)
+
+
 def _raise(channel: int, pcm: bytes) -> None:
     raise OSError("broken link")
 

@@ -393,3 +393,13 @@ def test_clients_are_counted(board: SessionBoard) -> None:
     board.leave(peers[0].client)
 
     assert board.client_count == 1
+
+
+def test_what_clients_are_refused_is_counted(board: SessionBoard) -> None:
+    peer = Peer(board)
+
+    peer.open("nonsense")
+    with pytest.raises(ProtocolViolation):
+        peer.ready("nonsense")
+
+    assert board.refusals == {ErrorCode.SESSION_NOT_FOUND: 1, ErrorCode.SESSION_NOT_OPEN: 1}
