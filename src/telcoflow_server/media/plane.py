@@ -395,6 +395,11 @@ class Row:
         else:
             self.detach(part.slot)
 
+    @property
+    def audience(self) -> Audience:
+        """Who hears the agent."""
+        return self._audience
+
     def set_stage(self, stage: Stage) -> None:
         """Choose how the people hear each other, from the next mix on."""
         self._require_open()

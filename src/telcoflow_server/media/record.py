@@ -129,6 +129,11 @@ class Lane:
         self._pieces.append(sound)
         self._offered_bytes += len(sound)
 
+    def skip(self, duration_ms: int) -> None:
+        """Let so much silence go before the next sound; never waits, holds no memory for it."""
+        if not self._is_closed:
+            self._owed_bytes += duration_ms * self._bytes_per_ms
+
     def close(self) -> None:
         """End the recording; what is queued is still written. Idempotent, never waits."""
         if not self._is_closed:
