@@ -19,6 +19,7 @@ from aiohttp import web
 
 from telcoflow_sdk.protocol.codes import ErrorCode
 from telcoflow_server.api.accept import Acceptor
+from telcoflow_server.api.admin import AdminPort
 from telcoflow_server.api.auth import KeyRing, TokenMint
 from telcoflow_server.api.control import ControlPort
 from telcoflow_server.api.http import RestPort, errors_as_json
@@ -64,6 +65,9 @@ class Server:
     Raises:
         SettingsError: a certificate, key or key file cannot be used.
 
+    Attributes:
+        drain_requested: Set when an operator asks to drain: `drain` and `stop` must follow.
+
     Concurrency: one event loop; `start`, `drain` and `stop` are called once each, in this order.
     """
 
@@ -97,6 +101,7 @@ class Server:
         self._acceptor: Acceptor | None = None
         self._scratch: tempfile.TemporaryDirectory[str] | None = None
         self._phones: SandboxPort | None = None
+        self.drain_requested = asyncio.Event()
         self.host = settings.server.host
         self.control_port = 0
         self.media_port = 0
@@ -189,6 +194,9 @@ class Server:
         app = web.Application(middlewares=[errors_as_json(self._tally)])
         app.router.add_get(CONTROL_PATH, control.serve, name="control-link")
         rest.add_routes(app.router)
+        AdminPort(self._exchange, self._settings.admin.key, self.drain_requested.set).add_routes(
+            app.router
+        )
         self._overview.add_routes(app.router)
         if self._is_sandbox:
             self._scratch = tempfile.TemporaryDirectory(prefix="telcoflow-")

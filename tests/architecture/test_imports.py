@@ -37,8 +37,10 @@ ENGINE_EXCEPTIONS = {
 }
 
 IMPORTERS = {
+    "aiofastnet": {"telcoflow_server/api/media.py"},
     "picows": {"telcoflow_sdk/_asyncio/link.py", "telcoflow_server/api/media.py"},
     "aiohttp": {
+        "telcoflow_server/api/admin.py",
         "telcoflow_server/api/auth.py",
         "telcoflow_server/api/control.py",
         "telcoflow_server/api/http.py",
@@ -46,6 +48,7 @@ IMPORTERS = {
         "telcoflow_server/api/sandbox.py",
         "telcoflow_server/app.py",
         "telcoflow_server/cli/client.py",
+        "telcoflow_server/cli/drain.py",
     },
     "jwt": {"telcoflow_server/api/auth.py"},
     "matplotlib": {"telcoflow_server/cli/picture.py"},

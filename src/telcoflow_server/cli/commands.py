@@ -164,6 +164,78 @@ def call(
 
 
 @app.command()
+def drain(
+    url: Annotated[str, typer.Option(help="The server.")] = "ws://127.0.0.1:8080",
+) -> None:
+    """Let a server finish its calls and end.
+
+    From now on it refuses new calls and /readyz says 503. It ends by itself, with exit code 0, when
+    its last call has ended or after server.drain_timeout_s.
+
+    The key is taken from TELCOFLOW_ADMIN_KEY; without it, the sandbox's own is used.
+    """
+    from telcoflow_server.cli.drain import drain as run_drain
+
+    raise typer.Exit(run_drain(url, os.environ))
+
+
+keys = typer.Typer(
+    name="keys",
+    help="Create, list and revoke API keys. Only their digests are kept, in the key file.",
+    no_args_is_help=True,
+)
+app.add_typer(keys)
+
+KeyFile = Annotated[
+    Path,
+    typer.Option(
+        "--file",
+        help="The key file, the setting server.keys_file.",
+        envvar="TELCOFLOW_SERVER_KEYS_FILE",
+        dir_okay=False,
+    ),
+]
+
+
+@keys.command("create")
+def create_key(
+    connector: Annotated[str, typer.Option(help="The connector whose calls the key is for.")],
+    file: KeyFile = Path("keys.json"),
+) -> None:
+    """Print a new API key, once, on stdout.
+
+    The file is made if there is none. A running server reads it on SIGHUP.
+    """
+    from telcoflow_server.cli.keys import create
+
+    if not connector:
+        raise typer.BadParameter("must not be empty", param_hint="'--connector'")
+    raise typer.Exit(create(file, connector))
+
+
+@keys.command("list")
+def list_keys(file: KeyFile = Path("keys.json")) -> None:
+    """Print id, time of creation and connector of every key."""
+    from telcoflow_server.cli.keys import list_all
+
+    raise typer.Exit(list_all(file))
+
+
+@keys.command("revoke")
+def revoke_key(
+    key_id: Annotated[str, typer.Argument(help="As printed by `telcoflow keys list`.")],
+    file: KeyFile = Path("keys.json"),
+) -> None:
+    """Remove a key.
+
+    A running server refuses it after SIGHUP. Links that are open stay open.
+    """
+    from telcoflow_server.cli.keys import revoke
+
+    raise typer.Exit(revoke(file, key_id))
+
+
+@app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="Where to leave the recording and the picture.")] = Path(
         "demo-out"

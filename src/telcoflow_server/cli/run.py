@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+RELOAD_SIGNAL = signal.SIGHUP
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:
@@ -40,6 +41,17 @@ class StopSignals:
     def arrived(self) -> None:
         """Count one signal."""
         (self.second if self.first.is_set() else self.first).set()
+
+
+@contextmanager
+def on_reload(reload: Callable[[], None]) -> Iterator[None]:
+    """Call `reload` at each SIGHUP while the block runs."""
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(RELOAD_SIGNAL, reload)
+    try:
+        yield
+    finally:
+        loop.remove_signal_handler(RELOAD_SIGNAL)
 
 
 @contextmanager

@@ -6,13 +6,14 @@ Not here: the server (`app.py`), its settings (`settings.py`).
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from telcoflow_server import logs
-from telcoflow_server.cli.run import run, stop_signals
+from telcoflow_server.cli.run import on_reload, run, stop_signals
 from telcoflow_server.loading import load
 from telcoflow_server.settings import (
     SANDBOX_NAME,
@@ -21,11 +22,17 @@ from telcoflow_server.settings import (
     for_sandbox,
 )
 
+logger = logging.getLogger(__name__)
+
 
 def sandbox(config: Path | None, overrides: Mapping[str, object]) -> int:
     """Serve until told to stop; return the exit code."""
+
+    def read() -> Settings:
+        return for_sandbox(load(config, os.environ, overrides))
+
     try:
-        settings = for_sandbox(load(config, os.environ, overrides))
+        settings = read()
     except SettingsError as error:
         print(f"telcoflow: {error}", file=sys.stderr)
         return 1
@@ -33,21 +40,34 @@ def sandbox(config: Path | None, overrides: Mapping[str, object]) -> int:
     # Mixing is many small products: BLAS threads would cost more than they bring. Read by numpy
     # when it is imported, which the server below does.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    return run(_serve(settings))
+    return run(_serve(settings, read))
 
 
-async def _serve(settings: Settings) -> int:
+async def _serve(settings: Settings, read: Callable[[], Settings]) -> int:
     from telcoflow_server.app import Server
 
-    server = Server(settings, sandbox=True)
-    with stop_signals() as signals:
+    try:
+        server = Server(settings, sandbox=True)
+    except SettingsError as error:
+        print(f"telcoflow: {error}", file=sys.stderr)
+        return 1
+
+    def reload() -> None:
+        try:
+            server.reload(read())
+        except SettingsError as error:
+            logger.error("not reloaded, the old settings go on: %s", error)
+        else:
+            logger.info("reloaded connectors, API keys and TLS files, for new connections")
+
+    with stop_signals() as signals, on_reload(reload):
         try:
             await server.start()
         except OSError as error:
             print(f"telcoflow: {_why_not(settings, error)}", file=sys.stderr)
             return 1
         print(ready_line(settings, server.host, server.control_port), flush=True)
-        await signals.first.wait()
+        await _first_of(signals.first, server.drain_requested)
         drain = asyncio.create_task(server.drain(), name="drain")
         cut = asyncio.create_task(signals.second.wait(), name="second signal")
         await asyncio.wait({drain, cut}, return_when=asyncio.FIRST_COMPLETED)
@@ -56,6 +76,14 @@ async def _serve(settings: Settings) -> int:
         await asyncio.wait({drain, cut})
         await server.stop()
     return 0
+
+
+async def _first_of(*events: asyncio.Event) -> None:
+    waiting = {asyncio.create_task(event.wait()) for event in events}
+    await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    for task in waiting:
+        task.cancel()
+    await asyncio.wait(waiting)
 
 
 def ready_line(settings: Settings, host: str, port: int) -> str:
