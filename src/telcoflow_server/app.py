@@ -37,6 +37,7 @@ from telcoflow_server.call.session import Client, Session
 from telcoflow_server.keys import KeyFileError, digest_of, read_keys
 from telcoflow_server.media.record import Recorder
 from telcoflow_server.settings import Settings, SettingsError
+from telcoflow_server.simulation import Folders, PhoneBook, Simulation
 from telcoflow_server.ticker import Ticker
 
 logger = logging.getLogger(__name__)
@@ -73,7 +74,7 @@ class Server:
 
     def __init__(self, settings: Settings, *, sandbox: bool = False) -> None:
         self._settings = settings
-        self._is_sandbox = sandbox
+        self._phone_book = PhoneBook() if sandbox else None
         self._tally = Tally()
         self._is_started = False
         self._tls: ssl.SSLContext | None = None
@@ -84,7 +85,10 @@ class Server:
         )
         self._tokens = TokenMint(secrets.token_bytes(32))
         self._exchange = Exchange(
-            self._media_address, _new_id, ring_timeout_s=settings.calls.ring_timeout_s
+            self._media_address,
+            _new_id,
+            ring_timeout_s=settings.calls.ring_timeout_s,
+            dialer=self._phone_book,
         )
         self._recorder = Recorder()
         self._ticker = Ticker(self._tick)
@@ -100,7 +104,7 @@ class Server:
         self._runner: web.AppRunner | None = None
         self._acceptor: Acceptor | None = None
         self._scratch: tempfile.TemporaryDirectory[str] | None = None
-        self._phones: SandboxPort | None = None
+        self._simulation: Simulation | None = None
         self.drain_requested = asyncio.Event()
         self.host = settings.server.host
         self.control_port = 0
@@ -178,8 +182,8 @@ class Server:
         if self._acceptor is not None:
             await self._acceptor.wait_closed()
         await asyncio.to_thread(self._recorder.close)
-        if self._phones is not None:
-            self._phones.close()
+        if self._simulation is not None:
+            self._simulation.close()
         if self._scratch is not None:
             self._scratch.cleanup()
 
@@ -198,16 +202,9 @@ class Server:
             app.router
         )
         self._overview.add_routes(app.router)
-        if self._is_sandbox:
-            self._scratch = tempfile.TemporaryDirectory(prefix="telcoflow-")
-            self._phones = SandboxPort(
-                self._exchange,
-                rest,
-                self._recorder,
-                Path(self._scratch.name),
-                self._settings.calls.record_dir,
-            )
-            self._phones.add_routes(app.router)
+        if self._phone_book is not None:
+            self._simulation = self._make_simulation(self._phone_book)
+            SandboxPort(self._simulation, rest).add_routes(app.router)
         self._runner = web.AppRunner(
             app,
             access_log=None,
@@ -226,6 +223,14 @@ class Server:
             lambda: self._tally.refusals.update((refused,)),
         )
         self.control_port = self._acceptor.listen(self.host, self._settings.server.port)
+
+    def _make_simulation(self, book: PhoneBook) -> Simulation:
+        self._scratch = tempfile.TemporaryDirectory(prefix="telcoflow-")
+        calls = self._settings.calls
+        folders = Folders(Path(self._scratch.name), calls.record_dir, calls.record_split)
+        simulation = Simulation(self._exchange, book, self._recorder, folders)
+        self._exchange.board.make_call = simulation.make_call
+        return simulation
 
     def _make_overview(self, admin_key: str | None) -> OverviewPort:
         accounts = Accounts()
@@ -262,8 +267,8 @@ class Server:
         return base.rstrip("/") + MEDIA_PATH + session.call_id, token
 
     def _tick(self, lateness_s: float) -> None:
-        if self._phones is not None:
-            self._phones.sample()
+        if self._simulation is not None:
+            self._simulation.sample()
         self._exchange.tick(lateness_s)
 
 

@@ -116,9 +116,13 @@ class CallSettings:
     """An agent must have answered within this time; the caller hears busy otherwise."""
     record_dir: Path | None = None
     """Where stereo recordings are kept, one WAV file per call. None: nowhere."""
+    record_split: bool = False
+    """Whether to keep there what each party said, too, in one mono file each."""
 
     def __post_init__(self) -> None:
         _check_range("calls.ring_timeout_s", self.ring_timeout_s, 0.1, 600)
+        if self.record_split and self.record_dir is None:
+            raise SettingsError("calls.record_split", "needs calls.record_dir, which is not set")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -46,6 +46,7 @@ IMPORTERS = {
         "telcoflow_server/api/http.py",
         "telcoflow_server/api/overview.py",
         "telcoflow_server/api/sandbox.py",
+        "telcoflow_server/api/upload.py",
         "telcoflow_server/app.py",
         "telcoflow_server/cli/client.py",
         "telcoflow_server/cli/drain.py",

@@ -30,7 +30,8 @@ from telcoflow_sdk import (
 )
 from telcoflow_sdk.protocol import codec
 from telcoflow_sdk.protocol.codes import NORMAL_END_REASONS
-from telcoflow_server.api.sandbox import LiveLine, ScriptRequest
+from telcoflow_server.api.sandbox import LiveLine
+from telcoflow_server.api.script import PhoneRequest, ScriptRequest
 from telcoflow_server.call.report import CallReport
 from telcoflow_server.cli.commands import app
 from telcoflow_server.loading import load
@@ -48,6 +49,7 @@ DECODERS: dict[str, Callable[[bytes], Any]] = {
 STRUCTS: dict[str, type[msgspec.Struct]] = {
     "report": CallReport,
     "script": ScriptRequest,
+    "phone": PhoneRequest,
     "live": LiveLine,
 }
 

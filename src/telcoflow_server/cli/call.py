@@ -16,21 +16,29 @@ import msgspec
 from rich.console import Console
 from rich.live import Live
 
-from telcoflow_server.api.sandbox import PlayRequest, ScriptRequest
+from telcoflow_sdk.protocol.states import CallState
+from telcoflow_server.api.script import CalleeRequest, PlayRequest, ScriptRequest
 from telcoflow_server.call.report import CallReport
 from telcoflow_server.cli.client import Access, Phones, SandboxError
 from telcoflow_server.cli.live import failure, live_view, summary
 from telcoflow_server.cli.run import run, stop_signals
+from telcoflow_server.legs.behaviour import Behaviour
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallOrder:
-    """One call to place: where, what the caller does, what becomes of it."""
+    """One call to place: where, what the phones do, what becomes of it.
+
+    Args:
+        record: Where what the caller heard is written, or None.
+        callee_record: The same of the callee.
+    """
 
     access: Access
     script: ScriptRequest
     sounds: tuple[Path, ...]
     record: Path | None
+    callee_record: Path | None = None
     as_json: bool
 
 
@@ -41,6 +49,20 @@ def plays_of(count: int, starts_s: Sequence[float]) -> list[PlayRequest]:
         PlayRequest(number, starts_ms[number] if number < len(starts_ms) else None)
         for number in range(count)
     ]
+
+
+def callee_of(behaviour: Behaviour | None, first: int, count: int) -> CalleeRequest | None:
+    """Return what the callee does, or None to leave it to the sandbox.
+
+    Args:
+        behaviour: What it was told to do; None: to answer, if it has something to play.
+        first: The number of its first sound among all of the call's.
+        count: How many of them it plays, one after the other.
+    """
+    if behaviour is None and count == 0:
+        return None
+    plays = [PlayRequest(number) for number in range(first, first + count)]
+    return CalleeRequest(behaviour=behaviour or Behaviour.ANSWER, plays=plays)
 
 
 def call(order: CallOrder) -> int:
@@ -95,13 +117,20 @@ async def _call(order: CallOrder, hang_up: asyncio.Event) -> int:
         call_id, report = await conduct(phones, order, console, hang_up)
         if order.record is not None:
             _write(order.record, await phones.recording(call_id, "heard"))
+        was_connected = any(entered.name == CallState.CONNECTED for entered in report.states)
+        if order.callee_record is not None and was_connected:
+            _write(order.callee_record, await phones.recording(call_id, "callee-heard"))
     if order.as_json:
         sys.stdout.write(msgspec.json.encode(report).decode() + "\n")
     else:
         console.print(summary(report))
     reason = failure(report)
     if reason is not None:
-        print(f"telcoflow: {reason} (end_reason: {report.end_reason})", file=sys.stderr)
+        reason = f"{reason} (end_reason: {report.end_reason})"
+    elif order.callee_record is not None and not was_connected:
+        reason = "the callee never came to the call: there is nothing to record"
+    if reason is not None:
+        print(f"telcoflow: {reason}", file=sys.stderr)
     return 0 if reason is None else 1
 
 

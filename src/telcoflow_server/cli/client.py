@@ -16,7 +16,8 @@ from urllib.parse import urlsplit
 import aiohttp
 import msgspec
 
-from telcoflow_server.api.sandbox import LiveLine, ScriptRequest
+from telcoflow_server.api.sandbox import LiveLine
+from telcoflow_server.api.script import ScriptRequest
 from telcoflow_server.call.report import CallReport
 from telcoflow_server.settings import SANDBOX_NAME
 
@@ -150,8 +151,10 @@ class Phones:
         """Put the simulated phone down."""
         await self._request("POST", f"/sandbox/v1/calls/{call_id}/hang-up")
 
-    async def recording(self, call_id: str, which: Literal["heard", "call"]) -> bytes:
-        """Return a WAV file: what the phone heard, or the stereo recording of an ended call."""
+    async def recording(
+        self, call_id: str, which: Literal["heard", "callee-heard", "call"]
+    ) -> bytes:
+        """Return a WAV file of an ended call: what a phone heard, or the stereo recording."""
         return await self._request("GET", f"/sandbox/v1/calls/{call_id}/{which}.wav")
 
     async def queued_ms(self, call_id: str) -> list[float]:

@@ -12,6 +12,8 @@ from typing import Annotated
 
 import typer
 
+from telcoflow_server.legs.behaviour import Behaviour
+
 app = typer.Typer(
     name="telcoflow",
     help="Put a Python voice agent on a phone call, and try it without a telephone.",
@@ -46,6 +48,14 @@ def sandbox(
         Path | None,
         typer.Option(help="Keep a stereo recording of every call here: left the caller."),
     ] = None,
+    record_split: Annotated[
+        bool | None,
+        typer.Option(
+            "--record-split",
+            help="Keep what caller, callee and agent said there, too, in one file each.",
+            show_default=False,
+        ),
+    ] = None,
     config: Annotated[
         Path | None,
         typer.Option(help="A TOML file; config.sample.toml names everything that can be set."),
@@ -78,6 +88,7 @@ def sandbox(
         "server.port": port,
         "server.media_port": media_port,
         "calls.record_dir": record_dir,
+        "calls.record_split": record_split,
         "log.level": log_level,
         "log.json": log_json,
     }
@@ -88,7 +99,7 @@ def sandbox(
 def call(
     url: Annotated[str, typer.Option(help="The sandbox.")] = "ws://127.0.0.1:8080",
     caller: Annotated[str, typer.Option("--from", help="Who calls.")] = "+15550100",
-    callee: Annotated[str, typer.Option("--to", help="Who is called.")] = "+15550199",
+    to: Annotated[str, typer.Option("--to", help="Who is called.")] = "+15550199",
     play: Annotated[
         list[Path] | None,
         typer.Option(
@@ -118,6 +129,25 @@ def call(
             show_default=False,
         ),
     ] = None,
+    callee: Annotated[
+        Behaviour | None,
+        typer.Option(
+            help="What the person called does when the agent connects them.",
+            show_default="what the sandbox knows of the number, or to answer and say nothing",
+        ),
+    ] = None,
+    callee_play: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="A WAV file that the callee plays from its answer on; several play in turn.",
+            exists=True,
+            dir_okay=False,
+        ),
+    ] = None,
+    callee_record: Annotated[
+        Path | None,
+        typer.Option(help="Write what the callee heard to this WAV file.", dir_okay=False),
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object, and nothing else, on stdout.")
     ] = False,
@@ -135,29 +165,37 @@ def call(
 
     telcoflow call --play question.wav --play stop.wav --play-at 0.5 --play-at 4 --hang-up-after 10
     """
-    from telcoflow_server.api.sandbox import ScriptRequest
-    from telcoflow_server.cli.call import CallOrder, plays_of
+    from telcoflow_server.api.script import ScriptRequest
+    from telcoflow_server.cli.call import CallOrder, callee_of, plays_of
     from telcoflow_server.cli.call import call as run_call
     from telcoflow_server.cli.client import Access
 
-    files, starts = play or [], play_at or []
+    files, starts, callee_files = play or [], play_at or [], callee_play or []
     if len(starts) > len(files):
         raise typer.BadParameter(
             f"given more often ({len(starts)}) than --play ({len(files)})", param_hint="'--play-at'"
         )
-    if record is not None and not record.absolute().parent.is_dir():
-        raise typer.BadParameter(f"no directory {record.parent}", param_hint="'--record'")
+    for option, file in (("--record", record), ("--callee-record", callee_record)):
+        if file is not None and not file.absolute().parent.is_dir():
+            raise typer.BadParameter(f"no directory {file.parent}", param_hint=f"'{option}'")
+    for option, given in (("--callee-play", callee_play), ("--callee-record", callee_record)):
+        if given and callee not in (None, Behaviour.ANSWER):
+            raise typer.BadParameter(
+                "only a callee that answers says and hears something", param_hint=f"'{option}'"
+            )
     script = ScriptRequest(
         caller=caller,
-        callee=callee,
+        callee=to,
         plays=plays_of(len(files), starts),
         hang_up_after_ms=None if hang_up_after is None else round(hang_up_after * 1000),
+        callee_script=callee_of(callee, len(files), len(callee_files)),
     )
     order = CallOrder(
         access=Access.from_environment(url, os.environ),
         script=script,
-        sounds=tuple(files),
+        sounds=(*files, *callee_files),
         record=record,
+        callee_record=callee_record,
         as_json=as_json,
     )
     raise typer.Exit(run_call(order))

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from telcoflow_server import speech
-from telcoflow_server.api.sandbox import PlayRequest, ScriptRequest
+from telcoflow_server.api.script import PlayRequest, ScriptRequest
 from telcoflow_server.call.report import CallReport
 from telcoflow_server.cli.call import CallOrder, conduct
 from telcoflow_server.cli.client import Access, Phones, SandboxError

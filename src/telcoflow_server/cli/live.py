@@ -32,6 +32,11 @@ WHY_NOT = {
     EndReason.AGENT_DISCONNECTED: "the agent ended the call without answering it",
     EndReason.AGENT_REJECTED: "the agent rejected the call",
     EndReason.AGENT_LOST: "the agent's media link was lost",
+    EndReason.CALLEE_HUNG_UP: "the callee hung up",
+    EndReason.CALLEE_UNANSWERED: "the person called did not answer",
+    EndReason.CALLEE_BUSY: "the person called was busy",
+    EndReason.CALLEE_DECLINED: "the person called declined",
+    EndReason.MAX_DURATION: "the call lasted as long as a call may (limits.call_duration_s)",
     EndReason.SESSION_CLOSED: "the call's session was closed through REST",
     EndReason.SERVER_SHUTDOWN: "the sandbox was stopped",
     EndReason.SERVER_ERROR: "the sandbox failed; its log says why",
@@ -49,13 +54,26 @@ def failure(report: CallReport) -> str | None:
 
 
 def live_view(line: LiveLine) -> RenderableType:
-    """Return a running call as a few lines: state, time, both levels, the playout queue."""
+    """Return a running call as a few lines: state, mode, time, levels, the playout queue.
+
+    The agent's own level is not measured: before there is a callee, it is all that the caller
+    hears; after that the rows say what each of the two people hears.
+    """
     rows = Table.grid(padding=(0, 1))
     rows.add_column(justify="right", style="dim")
-    for who, level_db in (("caller", line.spoken_db), ("agent", line.heard_db)):
+    levels = [("caller", line.spoken_db), ("agent", line.heard_db)]
+    if line.callee_spoken_db is not None and line.callee_heard_db is not None:
+        levels = [
+            ("caller", line.spoken_db),
+            ("hears", line.heard_db),
+            ("callee", line.callee_spoken_db),
+            ("hears", line.callee_heard_db),
+        ]
+    for who, level_db in levels:
         rows.add_row(who, _bar(level_db - FLOOR_DB, -FLOOR_DB), f"{_level(level_db):>8}")
     rows.add_row("queued", _bar(line.queued_ms, QUEUE_BAR_MS), f"{line.queued_ms:5.0f} ms")
-    headline = Text.assemble((line.state, "bold"), f"  {line.at_ms / 1000:.1f} s")
+    mode = f" {line.mode}" if line.mode else ""
+    headline = Text.assemble((line.state, "bold"), f"{mode}  {line.at_ms / 1000:.1f} s")
     return Group(headline, rows)
 
 
@@ -66,6 +84,11 @@ def summary(report: CallReport) -> Table:
     table.add_column()
     states = ", ".join(f"{state.name} {state.at_ms / 1000:.2f} s" for state in report.states)
     table.add_row("states", states)
+    if report.modes:
+        modes = ", ".join(
+            f"{entered.mode} {entered.at_ms / 1000:.2f} s" for entered in report.modes
+        )
+        table.add_row("modes", modes)
     table.add_row("duration", f"{report.duration_ms / 1000:.2f} s")
     table.add_row("ended", str(report.end_reason))
     table.add_row(

@@ -1,6 +1,6 @@
-"""A phone without a person: plays sounds by a script, records what it hears, hangs up.
+"""Phones without a person: they call or are called, play by a script, record what they hear.
 
-Not here: reading WAV files (`media/sound.py`), the REST endpoint that places such calls (`api/`).
+Not here: reading WAV files (`media/sound.py`), which phone a number reaches (`simulation.py`).
 Implements "Simulated phones" of docs/reference/rest.md.
 """
 
@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 from telcoflow_sdk.audio.format import TICK_MS, AudioFormat
 from telcoflow_sdk.protocol.codes import EndReason
+from telcoflow_server.call.ports import CalleeProgress
+from telcoflow_server.legs.behaviour import Behaviour
 from telcoflow_server.media.plane import MIX_RATE_HZ
 
 SILENCE_DB = -50.0
@@ -64,11 +66,13 @@ class Script:
     Args:
         plays: In the order that `at_ms=None` refers to. Where two overlap, both are heard.
         hang_up_after_ms: Counted from the answer, or from tick 0 while there is none. `None`:
-            after everything was played and 3 s of silence were heard.
+            after everything was played and 3 s of silence were heard, or never.
+        is_patient: Whether it never hangs up by itself, however long it hears nothing.
     """
 
     plays: tuple[Play, ...] = ()
     hang_up_after_ms: int | None = None
+    is_patient: bool = False
 
     def __post_init__(self) -> None:
         if self.hang_up_after_ms is not None and self.hang_up_after_ms < 0:
@@ -184,10 +188,93 @@ class SimulatedPhone:
         since = tick + 1 - (self._answered_tick or 0)  # ticks done, this one included
         if self._script.hang_up_after_ms is not None:
             self._has_hung_up |= since * TICK_MS >= self._script.hang_up_after_ms
-        elif self._answered_tick is not None:
+        elif self._answered_tick is not None and not self._script.is_patient:
             is_speaking = since * _FRAME_SAMPLES <= self._end_samples
             self._silent_ticks = 0 if is_audible or is_speaking else self._silent_ticks + 1
             self._has_hung_up |= self._silent_ticks * TICK_MS >= HANG_UP_AFTER_SILENCE_MS
+
+
+_COMES_TO = {
+    Behaviour.ANSWER: CalleeProgress.ANSWERED,
+    Behaviour.BUSY: CalleeProgress.BUSY,
+    Behaviour.DECLINE: CalleeProgress.DECLINED,
+    Behaviour.NO_ANSWER: CalleeProgress.RINGING,
+}
+
+DEFAULT_RING_MS = 1_000
+"""How long a phone rings before it does what it does: long enough to hear ringback."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CalleeScript:
+    """What a simulated phone does that is called.
+
+    Args:
+        behaviour: What comes of the ringing.
+        after_ms: Counted from the first ring.
+        script: From its answer on. Unless it says when, the phone stays until the others leave.
+    """
+
+    behaviour: Behaviour = Behaviour.ANSWER
+    after_ms: int = DEFAULT_RING_MS
+    script: Script = Script(is_patient=True)
+
+    def __post_init__(self) -> None:
+        if self.after_ms < 0:
+            raise ValueError(f"after_ms must be 0 or more, not {self.after_ms}")
+
+
+class SimulatedCallee:
+    """A phone that is called: a `Callee` of 24 kHz. One is made for every time it is dialled.
+
+    Args:
+        script: What it does.
+        heard_lane: As of `SimulatedPhone`: given what it hears, from its answer on.
+    """
+
+    def __init__(self, script: CalleeScript, heard_lane: HeardLane | None = None) -> None:
+        self._behaviour = script.behaviour
+        self._ring_ticks = -(-script.after_ms // TICK_MS)
+        self._first_ring_tick: int | None = None
+        self._phone = SimulatedPhone(script.script, heard_lane)
+
+    def ring(self, tick: int) -> CalleeProgress:
+        """Ring, and return what came of it so far. See `Callee.ring`."""
+        if self._first_ring_tick is None:
+            self._first_ring_tick = tick
+        if tick - self._first_ring_tick < self._ring_ticks:
+            return CalleeProgress.RINGING
+        return _COMES_TO[self._behaviour]
+
+    def decline(self) -> None:
+        """Put the phone down while it rings, whatever it would have done."""
+        self._behaviour, self._ring_ticks = Behaviour.DECLINE, 0
+
+    def answered(self, tick: int) -> None:
+        """The script begins with this tick."""
+        self._phone.answered(tick)
+
+    def ended(self, tick: int, reason: EndReason) -> None:
+        """The call is over, or nobody waits for an answer any more."""
+        self._phone.ended(tick, reason)
+
+    @property
+    def has_hung_up(self) -> bool:
+        """Whether the script has put the phone down."""
+        return self._phone.has_hung_up
+
+    @property
+    def levels(self) -> Levels:
+        """How loud the last tick was, spoken and heard."""
+        return self._phone.levels
+
+    def take(self, tick: int, out: NDArray[np.int16]) -> bool:
+        """Speak; see `SimulatedPhone.take`."""
+        return self._phone.take(tick, out)
+
+    def put(self, tick: int, frame: NDArray[np.int16]) -> None:
+        """Hear; see `SimulatedPhone.put`."""
+        self._phone.put(tick, frame)
 
 
 def level_db(frame: NDArray[np.int16]) -> float:

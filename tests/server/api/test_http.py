@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from telcoflow_sdk.protocol.codes import EndReason, ErrorCode
-from telcoflow_server.api import sandbox as sandbox_module
+from telcoflow_server import simulation
+from telcoflow_server.api import upload
 from telcoflow_server.app import Server
 from telcoflow_server.settings import ServerSettings, Settings
 from tests.support.server import (
@@ -142,7 +143,7 @@ async def test_an_upload_that_is_no_form_is_refused(
 async def test_an_upload_over_the_limit_is_refused(
     server: Server, http: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sandbox_module, "UPLOAD_LIMIT_BYTES", 1000)
+    monkeypatch.setattr(upload, "UPLOAD_LIMIT_BYTES", 1000)
 
     status, body = await place(http, server, [("script", b"{}"), ("sound", bytes(2000))])
 
@@ -152,7 +153,7 @@ async def test_an_upload_over_the_limit_is_refused(
 async def test_more_sounds_than_allowed_are_refused(
     server: Server, http: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sandbox_module, "SOUNDS_LIMIT", 2)
+    monkeypatch.setattr(upload, "SOUNDS_LIMIT", 2)
 
     status, body = await place(http, server, [("script", b"{}")] + [("sound", WAV)] * 3)
 
@@ -179,7 +180,10 @@ async def test_a_call_can_be_watched_and_its_recordings_fetched(
     assert early["code"] == ErrorCode.INVALID_STATE
     assert report["end_reason"] == EndReason.CALLER_HUNG_UP
     assert report["duration_ms"] - report["states"][1]["at_ms"] == 800
-    assert {"state", "at_ms", "spoken_db", "heard_db", "queued_ms"} == set(lines[0])
+    assert set(lines[0]) == {
+        *("state", "mode", "at_ms", "spoken_db", "heard_db"),
+        *("callee_spoken_db", "callee_heard_db", "queued_ms"),
+    }
     assert any(line.get("spoken_db", -96) > -30 for line in lines)
     heard, both = await caller.recording("heard.wav"), await caller.recording("call.wav")
     assert len(heard) == len(both) == report["duration_ms"] * 24
@@ -206,7 +210,7 @@ async def test_a_simulated_call_is_its_connector_s_alone(
 async def test_old_calls_are_forgotten(
     server: Server, http: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sandbox_module, "FINISHED_CALLS_KEPT", 2)
+    monkeypatch.setattr(simulation, "FINISHED_CALLS_KEPT", 2)
     callers = [await Caller(server, http).dial(hang_up_after_ms=0) for _ in range(3)]
     for caller in callers:
         async with http.get(
