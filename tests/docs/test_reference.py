@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+from collections.abc import Iterator
 
 import pytest
 import typer.core
@@ -89,6 +90,23 @@ def test_exceptions_are_all_listed() -> None:
     assert ours <= set(telcoflow_sdk.__all__)
 
 
+def options_of(group: typer.core.TyperGroup) -> Iterator[tuple[str, set[str]]]:
+    """Yield the full name of every command, those of groups too, and its options."""
+    for name, command in group.commands.items():
+        if isinstance(command, typer.core.TyperGroup):
+            yield from ((f"{name} {inner}", options) for inner, options in options_of(command))
+            continue
+        yield (
+            name,
+            {
+                option
+                for parameter in command.params
+                for option in parameter.opts
+                if option.startswith("--") and option != "--help"
+            },
+        )
+
+
 def test_options_of_every_command_are_listed() -> None:
     group = typer.main.get_command(app)
     assert isinstance(group, typer.core.TyperGroup)
@@ -101,12 +119,4 @@ def test_options_of_every_command_are_listed() -> None:
         if heading.startswith("telcoflow ")
     }
 
-    assert listed == {
-        name: {
-            option
-            for parameter in command.params
-            for option in parameter.opts
-            if option.startswith("--") and option != "--help"
-        }
-        for name, command in group.commands.items()
-    }
+    assert listed == dict(options_of(group))
