@@ -145,6 +145,27 @@ async def push_of_audio(server: Sandbox) -> None:
                 await socket.send(bytes(MAX_MESSAGE_BYTES))
 
 
+async def ping_flood(server: Sandbox) -> None:
+    """Asks for pongs, and never reads them."""
+    async with _answered_call(server) as socket:
+        socket.transport.pause_reading()
+        with contextlib.suppress(websockets.ConnectionClosed):
+            for number in range(4000):
+                await socket.ping(number.to_bytes(125, "big"))
+        socket.transport.abort()
+
+
+async def talkative_deaf_agent(server: Sandbox) -> None:
+    """Has every command refused at length, and never reads it."""
+    async with _answered_call(server) as socket:
+        socket.transport.pause_reading()
+        refused = {"command_id": "i" * 128, "command": "x" * 128, "timeout_ms": 1}
+        with contextlib.suppress(websockets.ConnectionClosed):
+            for _ in range(2000):
+                await socket.send(json.dumps({"type": "command", "data": refused}))
+        socket.transport.abort()
+
+
 async def deaf_agent(server: Sandbox) -> None:
     """Reads nothing of two seconds of a call."""
     async with _answered_call(server) as socket:
@@ -205,6 +226,8 @@ async def _answered_call(
         endless_headers,
         upload_without_a_key,
         push_of_audio,
+        ping_flood,
+        talkative_deaf_agent,
         deaf_agent,
     ],
 )

@@ -11,7 +11,13 @@ from typing import Any, TypeVar
 import msgspec
 
 from telcoflow_sdk.protocol.codes import ErrorCode
-from telcoflow_sdk.protocol.messages import Command, ControlEvent, ControlRequest, MediaEvent
+from telcoflow_sdk.protocol.messages import (
+    MAX_ID_LENGTH,
+    Command,
+    ControlEvent,
+    ControlRequest,
+    MediaEvent,
+)
 
 MAX_MESSAGE_BYTES = 64 * 1024
 """The largest message either end accepts; a larger one closes the link with 1009."""
@@ -100,7 +106,8 @@ def _violation(data: bytes | str, types: frozenset[str], problem: str) -> Protoc
     data_field = fields.get("data")
     inner = data_field if isinstance(data_field, dict) else {}
     reply_to = fields.get("reqId") or inner.get("reqId") or inner.get("command_id")
-    reply_to = reply_to if isinstance(reply_to, str) else ""
+    if not isinstance(reply_to, str) or len(reply_to) > MAX_ID_LENGTH:
+        reply_to = ""
     kind = fields.get("type")
     if isinstance(kind, str) and kind not in types:
         return ProtocolViolation(

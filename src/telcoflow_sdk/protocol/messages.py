@@ -9,11 +9,16 @@ Fields that other servers are known to send as null accept `None`.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from msgspec import UNSET, Struct, UnsetType, field
+from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from telcoflow_sdk.protocol.commands import DEFAULT_RING_TIME_S
+
+MAX_ID_LENGTH = 128
+"""An id that a client makes up is echoed: its length is what an answer may cost."""
+
+Id = Annotated[str, Meta(max_length=MAX_ID_LENGTH)]
 
 # Control link, client to server
 
@@ -34,14 +39,14 @@ class Setup(Struct, frozen=True, tag_field="type", tag="setup"):
 class SessionOpen(Struct, frozen=True, rename="camel", tag_field="type", tag="session.open"):
     """Claim a session; the first claim wins."""
 
-    session_id: str
-    req_id: str
+    session_id: Id
+    req_id: Id
 
 
 class SessionReady(Struct, frozen=True, rename="camel", tag_field="type", tag="session.ready"):
     """Handlers are in place: deliver the call."""
 
-    session_id: str
+    session_id: Id
 
 
 class SessionCreateData(Struct, frozen=True, rename="camel"):
@@ -54,7 +59,7 @@ class SessionCreate(Struct, frozen=True, rename="camel", tag_field="type", tag="
     """Place a call to a person; `SessionOpen` and `SessionReady` follow as for any session."""
 
     remote_address: str
-    req_id: str
+    req_id: Id
     channel: str = "TELCO"
     data: SessionCreateData = SessionCreateData()
 
@@ -137,8 +142,8 @@ ControlEvent = SetupDone | Response | SessionNotify | CallIn | SessionClosed | C
 class CommandData(Struct, frozen=True):
     """One command: its id is echoed in the response."""
 
-    command_id: str
-    command: str
+    command_id: Id
+    command: Id
     timeout_ms: int = 10_000
     data: dict[str, Any] | UnsetType = UNSET
 

@@ -28,8 +28,8 @@ SETUP_TIMEOUT_S = 10.0
 PING_INTERVAL_S = 15.0
 """A half-open link is noticed after this and half as much again."""
 
-QUEUED_MESSAGES_LIMIT = 256
-"""A client that does not read is closed when so many messages wait: about 100 kB."""
+QUEUED_LIMIT_BYTES = 128 * 1024
+"""A client that does not read is closed when more than this waits for it."""
 
 CLOSE_TIMEOUT_S = 2.0
 """A peer that does not answer a close, or does not even read it, is cut after this."""
@@ -49,6 +49,7 @@ class ClientSocket:
         self._transport = transport
         self._tally = tally
         self._queue: asyncio.Queue[bytes | None] = asyncio.Queue()
+        self._queued_bytes = 0
         self._closing: tuple[CloseCode, str] | None = None
 
     @property
@@ -60,7 +61,8 @@ class ClientSocket:
         """See `ControlLink`."""
         if self._closing is not None:
             return
-        if self._queue.qsize() >= QUEUED_MESSAGES_LIMIT:
+        self._queued_bytes += len(message)
+        if self._queued_bytes > QUEUED_LIMIT_BYTES:
             self.close(CloseCode.SLOW_READER, "messages are not read")
         else:
             self._queue.put_nowait(message)
@@ -81,6 +83,7 @@ class ClientSocket:
             message = await self._queue.get()
             if message is None:
                 break
+            self._queued_bytes -= len(message)
             await socket.send_str(message.decode())
         assert self._closing is not None, "only close() queues None"
         code, reason = self._closing

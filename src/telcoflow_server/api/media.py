@@ -21,6 +21,7 @@ from picows.picows import WSProtocol  # type: ignore[attr-defined]
 
 from telcoflow_sdk.protocol.codec import MAX_MESSAGE_BYTES, ProtocolViolation
 from telcoflow_sdk.protocol.codes import CloseCode, ErrorCode
+from telcoflow_sdk.protocol.fragments import Assembler, FragmentError
 from telcoflow_server.api.accept import Acceptor
 from telcoflow_server.api.auth import KeyRing, Refused, TokenMint
 from telcoflow_server.api.budget import LinkBudget
@@ -48,6 +49,10 @@ CLOSE_TIMEOUT_S = 2.0
 SEND_BUFFER_BYTES = 64 * 1024
 """What the kernel may hold for a link: about 1.3 s of 24 kHz audio. Its default is megabytes,
 which would keep stale audio for an agent that stopped reading."""
+
+UNSENT_LIMIT_BYTES = 256 * 1024
+"""What we hold for a peer that does not read. Audio stops at 250 ms of it (`legs/agent.py`), so
+only a peer that makes us talk, by pings or commands, gets here."""
 
 # The library logs handshakes with their headers at level 9: tokens must never get that far.
 _library_logger = logging.getLogger("telcoflow_server.media_link")
@@ -147,7 +152,7 @@ class MediaPort:
             PING_AFTER_S,
             PING_AFTER_S,
             picows.WSAutoPingStrategy.PING_WHEN_IDLE,
-            True,  # answer pings
+            False,  # pings are answered by us, within the link's budget
             MAX_MESSAGE_BYTES,
             None,  # headers: a client's
             READ_BUFFER_BYTES,
@@ -224,8 +229,7 @@ class AgentSocket(picows.WSListener):
         self._budget = budget
         self._links = links
         self._transport: picows.WSTransport | None = None
-        self._fragments = bytearray()
-        self._fragment_type = picows.WSMsgType.BINARY
+        self._assembler = Assembler()
         self._is_closing = False
         self._closed: asyncio.Future[None] | None = None
         self._close_timer: asyncio.TimerHandle | None = None
@@ -250,25 +254,31 @@ class AgentSocket(picows.WSListener):
         if kind == picows.WSMsgType.CLOSE:
             self._peer_closed(transport)
             return
-        if self._is_closing or kind in (picows.WSMsgType.PING, picows.WSMsgType.PONG):
+        if self._is_closing:
             return
         code = self._budget.spend(time.monotonic())
         if code is not None:
             self._cut(code, "more messages per second than allowed")
+        elif kind == picows.WSMsgType.PING:
+            self._send(picows.WSMsgType.PONG, frame.get_payload_as_bytes())
+        elif kind == picows.WSMsgType.PONG:
             return
-        if frame.fin and kind != picows.WSMsgType.CONTINUATION:
-            self._receive(kind, frame.get_payload_as_bytes())
+        elif frame.fin and self._assembler.is_empty and kind != picows.WSMsgType.CONTINUATION:
+            self._receive(kind == picows.WSMsgType.TEXT, frame.get_payload_as_bytes())
+        else:
+            self._fragment(kind, frame)
+
+    def _fragment(self, kind: picows.WSMsgType, frame: picows.WSFrame) -> None:
+        is_text = None if kind == picows.WSMsgType.CONTINUATION else kind == picows.WSMsgType.TEXT
+        try:
+            message = self._assembler.add(
+                frame.get_payload_as_bytes(), is_text=is_text, is_final=bool(frame.fin)
+            )
+        except FragmentError as error:
+            self._cut(error.close_code, str(error))
             return
-        if kind != picows.WSMsgType.CONTINUATION:
-            self._fragment_type = kind
-            self._fragments.clear()
-        self._fragments += frame.get_payload_as_memoryview()
-        if len(self._fragments) > MAX_MESSAGE_BYTES:
-            self._cut(CloseCode.MESSAGE_TOO_BIG, "message too big")
-        elif frame.fin:
-            message = bytes(self._fragments)
-            self._fragments.clear()
-            self._receive(self._fragment_type, message)
+        if message is not None:
+            self._receive(*message)
 
     def on_ws_disconnected(self, transport: picows.WSTransport) -> None:
         """Tell the call, unless it was the call that closed the link."""
@@ -287,12 +297,12 @@ class AgentSocket(picows.WSListener):
     def resume_writing(self) -> None:
         """The peer reads again."""
 
-    def _receive(self, kind: picows.WSMsgType, message: bytes) -> None:
+    def _receive(self, is_text: bool, message: bytes) -> None:
         try:
-            if kind == picows.WSMsgType.BINARY:
-                self._call.receive_audio(message)
-            else:
+            if is_text:
                 self._call.receive_message(message, self._since_tick_ms())
+            else:
+                self._call.receive_audio(message)
         except ProtocolViolation:
             code = self._budget.malformed()
             if code is not None:
@@ -305,6 +315,11 @@ class AgentSocket(picows.WSListener):
 
     def _cut(self, code: CloseCode, reason: str) -> None:
         """Close because of what the peer did: the call has lost its agent."""
+        if self._is_closing:
+            return
+        logger.warning(
+            "call %s: media link closed with %d: %s", self._call.identity.call_id, code, reason
+        )
         self.close(code, reason)
         self._call.detach()
 
@@ -312,13 +327,22 @@ class AgentSocket(picows.WSListener):
 
     def send_audio(self, channel: int, pcm: bytes) -> None:
         """See `MediaLink`."""
-        if self._transport is not None and not self._is_closing:
-            self._transport.send(picows.WSMsgType.BINARY, bytes((channel,)) + pcm)
+        self._send(picows.WSMsgType.BINARY, bytes((channel,)) + pcm)
 
     def send_message(self, message: bytes) -> None:
         """See `MediaLink`."""
-        if self._transport is not None and not self._is_closing:
-            self._transport.send(picows.WSMsgType.TEXT, message)
+        self._send(picows.WSMsgType.TEXT, message)
+
+    def _send(self, kind: picows.WSMsgType, message: bytes) -> None:
+        if self._transport is None or self._is_closing:
+            return
+        if self.unsent_bytes() > UNSENT_LIMIT_BYTES:
+            # Not in the middle of what the call is doing right now.
+            asyncio.get_running_loop().call_soon(
+                self._cut, CloseCode.SLOW_READER, "messages are not read"
+            )
+            return
+        self._transport.send(kind, message)
 
     def unsent_bytes(self) -> int:
         """See `MediaLink`."""

@@ -130,7 +130,7 @@ async def test_a_client_that_never_sets_up_is_closed(
 async def test_a_client_that_never_reads_is_cut_off(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(control, "QUEUED_MESSAGES_LIMIT", 4)
+    monkeypatch.setattr(control, "QUEUED_LIMIT_BYTES", 8)
     link = control.ClientSocket(_NoTransport(), Tally())  # its writer is never run: nothing is read
 
     for _ in range(6):

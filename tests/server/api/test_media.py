@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
 import aiohttp
@@ -145,6 +146,10 @@ async def agent(
         ('{"type": "command"}', ErrorCode.MALFORMED_MESSAGE),
         ('{"type": "command", "data": {"command": null}}', ErrorCode.MALFORMED_MESSAGE),
         ('{"type": "teleport", "data": {}}', ErrorCode.INVALID_REQUEST),
+        (
+            '{"type": "command", "data": {"command": "x", "command_id": "' + "i" * 200 + '"}}',
+            ErrorCode.MALFORMED_MESSAGE,
+        ),
         (b"", ErrorCode.MALFORMED_AUDIO),
         (b"\x00", ErrorCode.MALFORMED_AUDIO),
         (b"\x07\x00\x00", ErrorCode.INVALID_CHANNEL),
@@ -202,6 +207,20 @@ async def test_fragments_over_the_limit_close_the_link(agent: RawAgent) -> None:
     assert await closed_with(agent.socket) == CloseCode.MESSAGE_TOO_BIG
 
 
+async def test_a_continuation_of_nothing_closes_the_link(agent: RawAgent) -> None:
+    agent.socket.transport.write(b"\x80\x82\x00\x00\x00\x00ab")  # FIN, continuation, masked
+
+    assert await closed_with(agent.socket) == CloseCode.PROTOCOL_ERROR
+
+
+async def test_a_ping_is_answered(agent: RawAgent) -> None:
+    pong = await agent.socket.ping(b"hello")
+    serving = asyncio.create_task(agent.serve())
+
+    assert await asyncio.wait_for(pong, 5) >= 0
+    serving.cancel()
+
+
 async def test_too_many_malformed_messages_close_the_link(agent: RawAgent) -> None:
     for _ in range(MALFORMED_MESSAGES_ALLOWED + 1):
         await agent.socket.send("nonsense")
@@ -216,7 +235,19 @@ async def test_a_push_of_audio_nobody_asked_for_is_discarded(agent: RawAgent) ->
     assert (await agent.hear("call.error"))["error_code"] == ErrorCode.AUDIO_OVERRUN
 
 
-async def test_a_flood_of_messages_closes_the_link(http: aiohttp.ClientSession) -> None:
+async def send_audio(agent: RawAgent) -> None:
+    await agent.socket.send(b"\x00\x00\x00")
+
+
+async def send_ping(agent: RawAgent) -> None:
+    with contextlib.suppress(websockets.ConnectionClosed):
+        await agent.socket.ping()
+
+
+@pytest.mark.parametrize("flood", [send_audio, send_ping])
+async def test_a_flood_of_messages_closes_the_link(
+    http: aiohttp.ClientSession, flood: Callable[[RawAgent], Coroutine[None, None, None]]
+) -> None:
     async with (
         sandbox(messages_per_second=100) as server,
         Bystander.talking(server, http),
@@ -226,7 +257,7 @@ async def test_a_flood_of_messages_closes_the_link(http: aiohttp.ClientSession) 
         async with RawAgent.on(await client.take_call()) as agent:
             await agent.command("call.answer")
             for _ in range(300):
-                await agent.socket.send(b"\x00\x00\x00")
+                await flood(agent)
 
             assert await closed_with(agent.socket) == CloseCode.FLOOD
         assert (await caller.ended())["end_reason"] == EndReason.AGENT_LOST
