@@ -208,19 +208,19 @@ class Outbox:
 
     def remove_mark(self, name: str) -> None:
         """Forget a mark; the audio on both sides of it stays."""
-        behind = list(self._marks)[list(self._marks).index(name) + 1 :]
+        names = list(self._marks)
+        behind = names[names.index(name) + 1 :]
         ahead_bytes = self._marks.pop(name)
         if behind:
             self._marks[behind[0]] += ahead_bytes
 
     def drop_before_mark(self, name: str) -> int:
         """Drop the audio in front of a mark, which can be taken now. Returns the bytes dropped."""
+        names = list(self._marks)
         dropped_bytes = 0
-        for other, ahead_bytes in self._marks.items():
-            dropped_bytes += ahead_bytes
+        for other in names[: names.index(name) + 1]:
+            dropped_bytes += self._marks[other]
             self._marks[other] = 0
-            if other == name:
-                break
         self._buffer.read(dropped_bytes)
         self._overdue_bytes += dropped_bytes
         return dropped_bytes

@@ -1,9 +1,6 @@
 from __future__ import annotations
 
-import json
 import logging
-from itertools import count
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -13,66 +10,15 @@ from telcoflow_sdk.protocol.control import (
     CLAIM_TIMEOUT_S,
     SETUP_TIMEOUT_S,
     CallOffered,
-    ControlEngine,
-    ControlOutput,
     SessionEnded,
     SetupCompleted,
     SetupTimedOut,
 )
-
-
-class Dialogue:
-    """An engine with its far end written by the test."""
-
-    def __init__(self, *, accepting: bool = True) -> None:
-        numbers = count(1)
-        self.engine = ControlEngine(16_000, "mixed", lambda: f"request-{next(numbers)}")
-        self.now = 100.0
-        if accepting:
-            self.engine.accept_calls(self.now)
-
-    def open(self) -> list[dict[str, Any]]:
-        self.engine.link_opened(self.now)
-        return self.said()
-
-    def set_up(self) -> None:
-        self.open()
-        self.hears("setup.done", smWsId="sm-1")
-        self.events()
-
-    def hears(self, kind: str, **fields: Any) -> None:
-        self.engine.receive_message(json.dumps({"type": kind, **fields}).encode(), self.now)
-
-    def said(self) -> list[dict[str, Any]]:
-        return [json.loads(message) for message in self.engine.take_messages()]
-
-    def events(self) -> list[ControlOutput]:
-        return self.engine.take_events()
-
-    def passes(self, seconds: float) -> None:
-        self.now += seconds
-        self.engine.expire(self.now)
-
-    def call_in(self, session_id: str = "s1", **fields: str | None) -> None:
-        message: dict[str, str | None] = {
-            "callId": "c1",
-            "url": "ws://host/media",
-            "token": "t",
-            "from": "",
-            "to": "1",
-        }
-        self.hears("call.in", sessionId=session_id, **(message | fields))
-
-    def deliver(self, session_id: str = "s1") -> None:
-        self.hears("session.notify", sessionId=session_id)
-        (claim,) = self.said()
-        self.hears("response", reqId=claim["reqId"], ok=True)
-        assert self.said() == [{"type": "session.ready", "sessionId": session_id}]
-        self.call_in(session_id)
+from tests.support.engines import ControlDialogue
 
 
 def test_link_opens_with_a_set_up() -> None:
-    dialogue = Dialogue()
+    dialogue = ControlDialogue()
 
     assert dialogue.open() == [
         {"type": "setup", "data": {"sampleRate": 16_000, "audioMode": "mixed"}}
@@ -84,7 +30,7 @@ def test_link_opens_with_a_set_up() -> None:
 
 
 def test_set_up_without_an_answer_times_out() -> None:
-    dialogue = Dialogue()
+    dialogue = ControlDialogue()
     dialogue.open()
     assert dialogue.engine.next_deadline() == dialogue.now + SETUP_TIMEOUT_S
 
@@ -97,7 +43,7 @@ def test_set_up_without_an_answer_times_out() -> None:
 
 
 def test_second_set_up_done_is_ignored() -> None:
-    dialogue = Dialogue()
+    dialogue = ControlDialogue()
     dialogue.set_up()
 
     dialogue.hears("setup.done")
@@ -106,7 +52,7 @@ def test_second_set_up_done_is_ignored() -> None:
 
 
 def test_notified_session_is_claimed_made_ready_and_delivered() -> None:
-    dialogue = Dialogue()
+    dialogue = ControlDialogue()
     dialogue.set_up()
 
     dialogue.hears("session.notify", sessionId="s1")
@@ -125,7 +71,7 @@ def test_notified_session_is_claimed_made_ready_and_delivered() -> None:
 @pytest.mark.parametrize("field", ["from", "to", "orgUuid"])
 def test_null_field_does_not_lose_the_call(field: str) -> None:
     """Flaw 11 of the published client."""
-    dialogue = Dialogue()
+    dialogue = ControlDialogue()
     dialogue.set_up()
     dialogue.hears("session.notify", sessionId="s1", remoteAddress=None, createdAt=None)
     dialogue.hears("response", reqId="request-1", ok=True)
@@ -136,7 +82,7 @@ def test_null_field_does_not_lose_the_call(field: str) -> None:
 
 
 def test_nothing_is_claimed_until_somebody_handles_calls() -> None:
-    dialogue = Dialogue(accepting=False)
+    dialogue = ControlDialogue(accepting=False)
     dialogue.set_up()
     dialogue.hears("session.notify", sessionId="s1")
     dialogue.hears("session.notify", sessionId="s2")
@@ -148,7 +94,7 @@ def test_nothing_is_claimed_until_somebody_handles_calls() -> None:
 
 
 def test_waiting_session_that_closes_is_not_claimed_later() -> None:
-    dialogue = Dialogue(accepting=False)
+    dialogue = ControlDialogue(accepting=False)
     dialogue.set_up()
     dialogue.hears("session.notify", sessionId="s1")
     dialogue.hears("session.closed", sessionId="s1", reason="no_agent")
@@ -160,7 +106,7 @@ def test_waiting_session_that_closes_is_not_claimed_later() -> None:
 
 
 def test_waiting_sessions_are_bounded_and_the_oldest_forgotten() -> None:
-    dialogue = Dialogue(accepting=False)
+    dialogue = ControlDialogue(accepting=False)
     dialogue.set_up()
     for number in range(1_005):
         dialogue.hears("session.notify", sessionId=f"s{number}")
@@ -173,7 +119,7 @@ def test_waiting_sessions_are_bounded_and_the_oldest_forgotten() -> None:
 
 
 def test_second_handler_claims_nothing_twice() -> None:
-    dialogue = Dialogue()
+    dialogue = ControlDialogue()
     dialogue.set_up()
     dialogue.hears("session.notify", sessionId="s1")
     dialogue.said()
@@ -189,7 +135,7 @@ def test_second_handler_claims_nothing_twice() -> None:
 def test_losing_a_session_to_another_process_is_quiet(
     code: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    dialogue = Dialogue()
+    dialogue = ControlDialogue()
     dialogue.set_up()
     dialogue.hears("session.notify", sessionId="s1")
 
@@ -203,7 +149,7 @@ def test_losing_a_session_to_another_process_is_quiet(
 def test_other_refusals_of_a_claim_are_logged_and_it_may_be_notified_again(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    dialogue = Dialogue()
+    dialogue = ControlDialogue()
     dialogue.set_up()
     dialogue.hears("session.notify", sessionId="s1")
     dialogue.said()
@@ -216,7 +162,7 @@ def test_other_refusals_of_a_claim_are_logged_and_it_may_be_notified_again(
 
 
 def test_response_to_nothing_is_ignored() -> None:
-    dialogue = Dialogue()
+    dialogue = ControlDialogue()
     dialogue.set_up()
 
     dialogue.hears("response", reqId="unknown", ok=True)
@@ -225,7 +171,7 @@ def test_response_to_nothing_is_ignored() -> None:
 
 
 def test_duplicates_are_ignored() -> None:
-    dialogue = Dialogue()
+    dialogue = ControlDialogue()
     dialogue.set_up()
     dialogue.deliver()
     assert len(dialogue.events()) == 1
@@ -239,7 +185,7 @@ def test_duplicates_are_ignored() -> None:
 
 
 def test_call_of_a_session_that_is_not_ours_is_ignored() -> None:
-    dialogue = Dialogue()
+    dialogue = ControlDialogue()
     dialogue.set_up()
 
     dialogue.call_in("s9")
@@ -248,7 +194,7 @@ def test_call_of_a_session_that_is_not_ours_is_ignored() -> None:
 
 
 def test_claim_without_an_answer_times_out(caplog: pytest.LogCaptureFixture) -> None:
-    dialogue = Dialogue()
+    dialogue = ControlDialogue()
     dialogue.set_up()
     dialogue.hears("session.notify", sessionId="s1")
     dialogue.said()
@@ -268,7 +214,7 @@ def test_claim_without_an_answer_times_out(caplog: pytest.LogCaptureFixture) -> 
 
 def test_lost_link_forgets_pending_claims_at_once_and_keeps_calls() -> None:
     """Flaws 7 and 10 of the published client."""
-    dialogue = Dialogue()
+    dialogue = ControlDialogue()
     dialogue.set_up()
     dialogue.deliver("s1")
     dialogue.hears("session.notify", sessionId="s2")
@@ -286,7 +232,7 @@ def test_lost_link_forgets_pending_claims_at_once_and_keeps_calls() -> None:
 
 
 def test_what_was_not_sent_before_the_link_was_lost_is_not_sent_after() -> None:
-    dialogue = Dialogue()
+    dialogue = ControlDialogue()
     dialogue.engine.link_opened(dialogue.now)
 
     dialogue.engine.link_lost()
@@ -295,7 +241,7 @@ def test_what_was_not_sent_before_the_link_was_lost_is_not_sent_after() -> None:
 
 
 def test_closed_session_of_a_call_is_reported_once() -> None:
-    dialogue = Dialogue()
+    dialogue = ControlDialogue()
     dialogue.set_up()
     dialogue.deliver()
     dialogue.events()
@@ -307,7 +253,7 @@ def test_closed_session_of_a_call_is_reported_once() -> None:
 
 
 def test_closed_session_cancels_its_claim() -> None:
-    dialogue = Dialogue()
+    dialogue = ControlDialogue()
     dialogue.set_up()
     dialogue.hears("session.notify", sessionId="s1")
     dialogue.hears("session.notify", sessionId="s2")
@@ -323,7 +269,7 @@ def test_closed_session_cancels_its_claim() -> None:
 
 
 def test_ended_call_is_forgotten() -> None:
-    dialogue = Dialogue()
+    dialogue = ControlDialogue()
     dialogue.set_up()
     dialogue.deliver()
     dialogue.events()
@@ -337,7 +283,7 @@ def test_ended_call_is_forgotten() -> None:
 
 def test_four_hundred_events_are_all_handled() -> None:
     """Flaw 1 of the published client: deaf after 100."""
-    dialogue = Dialogue()
+    dialogue = ControlDialogue()
     dialogue.set_up()
 
     for number in range(400):
@@ -348,7 +294,7 @@ def test_four_hundred_events_are_all_handled() -> None:
 
 
 def test_error_of_the_servers_is_logged(caplog: pytest.LogCaptureFixture) -> None:
-    dialogue = Dialogue()
+    dialogue = ControlDialogue()
     dialogue.set_up()
 
     dialogue.hears("error", errorCode="MALFORMED_MESSAGE")
@@ -373,7 +319,7 @@ def test_error_of_the_servers_is_logged(caplog: pytest.LogCaptureFixture) -> Non
     ],
 )
 def test_what_is_not_understood_is_ignored(message: bytes) -> None:
-    dialogue = Dialogue()
+    dialogue = ControlDialogue()
     dialogue.set_up()
 
     dialogue.engine.receive_message(message, dialogue.now)
@@ -384,7 +330,7 @@ def test_what_is_not_understood_is_ignored(message: bytes) -> None:
 
 @given(messages=st.lists(st.binary(max_size=60)))
 def test_no_bytes_raise_anything(messages: list[bytes]) -> None:
-    dialogue = Dialogue()
+    dialogue = ControlDialogue()
     for message in messages:
         dialogue.engine.receive_message(message, dialogue.now)
 
@@ -396,7 +342,7 @@ STEPS = st.sampled_from(
 
 @given(steps=st.lists(st.tuples(STEPS, st.sampled_from(["s1", "s2"])), max_size=40))
 def test_any_order_of_events_delivers_a_call_once_per_claim(steps: list[tuple[str, str]]) -> None:
-    dialogue = Dialogue()
+    dialogue = ControlDialogue()
     claims: dict[str, str] = {}
     offered: dict[str, int] = {"s1": 0, "s2": 0}
     ready: dict[str, int] = {"s1": 0, "s2": 0}

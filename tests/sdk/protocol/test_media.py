@@ -1,15 +1,11 @@
 from __future__ import annotations
 
-import json
-from itertools import count
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from telcoflow_sdk.audio.format import AudioFormat
-from telcoflow_sdk.audio.outbox import Outbox
 from telcoflow_sdk.exceptions import (
     BufferClosedError,
     WSSCallClosedError,
@@ -23,73 +19,17 @@ from telcoflow_sdk.protocol.media import (
     EndCause,
     Ended,
     ErrorReported,
-    MediaEngine,
     MediaOutput,
 )
 from telcoflow_sdk.protocol.messages import InterruptResult
 from telcoflow_sdk.protocol.states import TRANSITIONS, CallState
+from tests.support.engines import MediaDialogue, ring_time_s
 
 PATIENCE_S = COMMAND_TIMEOUT_MS / 1000 + COMMAND_GRACE_S
 
 
-def ring_time_s(name: CommandName) -> int | None:
-    return 30 if name is CommandName.CONNECT else None
-
-
-class Dialogue:
-    """An engine with its far end written by the test."""
-
-    def __init__(self, *, answered: bool = False) -> None:
-        numbers = count(1)
-        self.outbox = Outbox(AudioFormat(24_000), 100_000)
-        self.engine = MediaEngine(self.outbox, lambda: f"command-{next(numbers)}")
-        self.now = 100.0
-        if answered:
-            self.succeeds(self.sends(CommandName.ANSWER))
-            self.events()
-
-    def connects(self) -> None:
-        self.succeeds(self.sends(CommandName.CONNECT))
-        self.events()
-
-    def sends(self, name: CommandName) -> str:
-        command_id = self.engine.send_command(name, self.now, ring_time_s=ring_time_s(name))
-        self.engine.release_command(self.now)
-        (message,) = self.said()
-        data = message["data"]
-        assert (message["type"], data["command"]) == ("command", name)
-        assert data["command_id"] == command_id
-        return command_id
-
-    def hears(self, kind: str, **data: Any) -> None:
-        self.engine.receive_message(json.dumps({"type": kind, "data": data}).encode())
-
-    def succeeds(self, command_id: str, **fields: Any) -> None:
-        self.hears("command_response", command_id=command_id, success=True, **fields)
-
-    def fails(self, command_id: str, code: str | None) -> None:
-        fields = {"error_code": code, "error_message": "told so"}
-        self.hears("command_response", command_id=command_id, success=False, **fields)
-
-    def said(self) -> list[dict[str, Any]]:
-        return [json.loads(message) for message in self.engine.take_messages()]
-
-    def events(self) -> list[MediaOutput]:
-        return self.engine.take_events()
-
-    def settled(self) -> CommandSettled:
-        """Return the next event, which must be the outcome of a command."""
-        event = self.events()[0]
-        assert isinstance(event, CommandSettled)
-        return event
-
-    def passes(self, seconds: float) -> None:
-        self.now += seconds
-        self.engine.expire(self.now)
-
-
 def test_answer_leads_from_pending_to_answered() -> None:
-    dialogue = Dialogue()
+    dialogue = MediaDialogue()
     before = dialogue.engine.state
 
     command_id = dialogue.sends(CommandName.ANSWER)
@@ -102,7 +42,7 @@ def test_answer_leads_from_pending_to_answered() -> None:
 
 
 def test_command_says_how_long_it_may_take() -> None:
-    dialogue = Dialogue()
+    dialogue = MediaDialogue()
     dialogue.engine.send_command(CommandName.ANSWER, dialogue.now)
 
     (message,) = dialogue.said()
@@ -114,7 +54,7 @@ def test_command_says_how_long_it_may_take() -> None:
 @pytest.mark.parametrize("state", [CallState.PENDING, CallState.ANSWERED, CallState.CONNECTED])
 @pytest.mark.parametrize("name", list(CommandName))
 def test_commands_follow_the_table(state: CallState, name: CommandName) -> None:
-    dialogue = Dialogue(answered=state is CallState.ANSWERED)
+    dialogue = MediaDialogue(answered=state is CallState.ANSWERED)
     if state is CallState.CONNECTED:
         dialogue.connects()
 
@@ -135,7 +75,7 @@ def test_commands_follow_the_table(state: CallState, name: CommandName) -> None:
 
 @pytest.mark.parametrize("name", list(CommandName))
 def test_after_the_end_every_command_is_refused_at_once(name: CommandName) -> None:
-    dialogue = Dialogue()
+    dialogue = MediaDialogue()
     dialogue.engine.link_lost()
 
     with pytest.raises(WSSCallClosedError):
@@ -143,7 +83,7 @@ def test_after_the_end_every_command_is_refused_at_once(name: CommandName) -> No
 
 
 def test_refusal_leaves_the_state_and_carries_the_code() -> None:
-    dialogue = Dialogue()
+    dialogue = MediaDialogue()
     dialogue.fails(dialogue.sends(CommandName.ANSWER), "RATE_LIMITED")
 
     error = dialogue.settled().error
@@ -155,7 +95,7 @@ def test_refusal_leaves_the_state_and_carries_the_code() -> None:
 
 
 def test_refusal_without_a_code_is_a_refusal() -> None:
-    dialogue = Dialogue()
+    dialogue = MediaDialogue()
     command_id = dialogue.sends(CommandName.ANSWER)
     dialogue.hears("command_response", command_id=command_id, success=False)
 
@@ -166,21 +106,21 @@ def test_refusal_without_a_code_is_a_refusal() -> None:
 
 
 def test_time_out_of_the_servers_is_a_time_out() -> None:
-    dialogue = Dialogue()
+    dialogue = MediaDialogue()
     dialogue.fails(dialogue.sends(CommandName.ANSWER), "TIMEOUT")
 
     assert isinstance(dialogue.settled().error, WSSCallCommandTimeoutError)
 
 
 def test_refusal_because_the_call_ended_says_so() -> None:
-    dialogue = Dialogue()
+    dialogue = MediaDialogue()
     dialogue.fails(dialogue.sends(CommandName.ANSWER), "CALL_ENDED")
 
     assert isinstance(dialogue.settled().error, WSSCallClosedError)
 
 
 def test_command_without_an_answer_times_out() -> None:
-    dialogue = Dialogue()
+    dialogue = MediaDialogue()
     assert dialogue.engine.next_deadline() is None
     dialogue.sends(CommandName.ANSWER)
     assert dialogue.engine.next_deadline() == dialogue.now + PATIENCE_S
@@ -194,7 +134,7 @@ def test_command_without_an_answer_times_out() -> None:
 
 
 def test_late_answer_is_ignored() -> None:
-    dialogue = Dialogue()
+    dialogue = MediaDialogue()
     command_id = dialogue.sends(CommandName.ANSWER)
     dialogue.passes(PATIENCE_S)
     dialogue.events()
@@ -206,7 +146,7 @@ def test_late_answer_is_ignored() -> None:
 
 
 def test_answer_that_arrives_with_the_second_of_two_is_not_reported_twice() -> None:
-    dialogue = Dialogue()
+    dialogue = MediaDialogue()
     first, second = dialogue.sends(CommandName.ANSWER), dialogue.sends(CommandName.ANSWER)
 
     dialogue.succeeds(first)
@@ -232,7 +172,7 @@ def test_answer_that_arrives_with_the_second_of_two_is_not_reported_twice() -> N
 def test_interrupt_tells_what_the_server_says_or_nothing(
     result: Any, understood: InterruptResult
 ) -> None:
-    dialogue = Dialogue(answered=True)
+    dialogue = MediaDialogue(answered=True)
     dialogue.succeeds(dialogue.sends(CommandName.INTERRUPT), result=result)
 
     settled = dialogue.settled()
@@ -242,7 +182,7 @@ def test_interrupt_tells_what_the_server_says_or_nothing(
 
 
 def test_terminated_ends_the_call_once_and_fails_what_is_pending() -> None:
-    dialogue = Dialogue(answered=True)
+    dialogue = MediaDialogue(answered=True)
     command_id = dialogue.sends(CommandName.INTERRUPT)
 
     dialogue.hears("call_event", event="call.terminated")
@@ -260,7 +200,7 @@ def test_terminated_ends_the_call_once_and_fails_what_is_pending() -> None:
 
 def test_lost_link_ends_the_call_and_fails_commands_at_once() -> None:
     """Flaw 5 of the published client: a command in flight hung for 15 s."""
-    dialogue = Dialogue()
+    dialogue = MediaDialogue()
     dialogue.sends(CommandName.ANSWER)
 
     dialogue.engine.link_lost()
@@ -272,7 +212,7 @@ def test_lost_link_ends_the_call_and_fails_commands_at_once() -> None:
 
 
 def test_end_closes_the_outgoing_audio() -> None:
-    dialogue = Dialogue(answered=True)
+    dialogue = MediaDialogue(answered=True)
 
     dialogue.engine.end(EndCause.SESSION_CLOSED)
 
@@ -282,7 +222,7 @@ def test_end_closes_the_outgoing_audio() -> None:
 
 
 def test_error_of_the_call_is_reported_and_the_call_goes_on() -> None:
-    dialogue = Dialogue(answered=True)
+    dialogue = MediaDialogue(answered=True)
 
     dialogue.hears("call_event", event="call.error", error_code="AUDIO_OVERRUN")
     dialogue.hears("call_event", event="call.error", error_message="words", more={"new": 1})
@@ -292,7 +232,7 @@ def test_error_of_the_call_is_reported_and_the_call_goes_on() -> None:
 
 
 def test_requests_for_audio_become_credit() -> None:
-    dialogue = Dialogue(answered=True)
+    dialogue = MediaDialogue(answered=True)
 
     dialogue.hears("buffer_request", requested_bytes=960, prefer_audio_frame_bytes=2)
     dialogue.hears("buffer_request", requested_bytes=960.0)
@@ -303,19 +243,19 @@ def test_requests_for_audio_become_credit() -> None:
 
 
 def test_audio_is_what_follows_the_channel() -> None:
-    assert Dialogue().engine.receive_audio(b"\0abcd") == b"abcd"
+    assert MediaDialogue().engine.receive_audio(b"\0abcd") == b"abcd"
 
 
 @pytest.mark.parametrize("message", [b"", b"\0", b"\1abcd", b"\xffabcd"])
 def test_audio_that_is_none_or_of_another_channel_is_counted(message: bytes) -> None:
-    dialogue = Dialogue()
+    dialogue = MediaDialogue()
 
     assert dialogue.engine.receive_audio(message) == b""
     assert dialogue.engine.ignored_messages == 1
 
 
 def test_sample_cut_in_two_is_put_together() -> None:
-    engine = Dialogue().engine
+    engine = MediaDialogue().engine
 
     received = [engine.receive_audio(b"\0" + part) for part in (b"abc", b"d", b"ef", b"g")]
 
@@ -324,7 +264,7 @@ def test_sample_cut_in_two_is_put_together() -> None:
 
 @given(pcm=st.binary(max_size=300), sizes=st.lists(st.integers(1, 40), min_size=1))
 def test_any_cutting_gives_the_same_audio_in_whole_samples(pcm: bytes, sizes: list[int]) -> None:
-    engine = Dialogue().engine
+    engine = MediaDialogue().engine
     received = bytearray()
     at = turn = 0
     while at < len(pcm):
@@ -338,7 +278,7 @@ def test_any_cutting_gives_the_same_audio_in_whole_samples(pcm: bytes, sizes: li
 
 
 def test_after_the_end_nothing_is_received() -> None:
-    dialogue = Dialogue(answered=True)
+    dialogue = MediaDialogue(answered=True)
     dialogue.engine.link_lost()
     dialogue.events()
 
@@ -348,7 +288,7 @@ def test_after_the_end_nothing_is_received() -> None:
 
 
 def test_has_output_tells_whether_there_is_something_to_take() -> None:
-    dialogue = Dialogue()
+    dialogue = MediaDialogue()
     seen = [dialogue.engine.has_output]
 
     dialogue.engine.send_command(CommandName.ANSWER, dialogue.now)
@@ -377,7 +317,7 @@ def test_has_output_tells_whether_there_is_something_to_take() -> None:
     ],
 )
 def test_what_is_not_understood_is_counted_and_ignored(message: bytes) -> None:
-    dialogue = Dialogue(answered=True)
+    dialogue = MediaDialogue(answered=True)
 
     dialogue.engine.receive_message(message)
 
@@ -386,7 +326,7 @@ def test_what_is_not_understood_is_counted_and_ignored(message: bytes) -> None:
 
 
 def test_answer_to_an_unknown_command_is_ignored() -> None:
-    dialogue = Dialogue()
+    dialogue = MediaDialogue()
 
     dialogue.succeeds("unknown")
 
@@ -411,7 +351,7 @@ COMMANDS = st.sampled_from(list(CommandName))
 def test_any_script_settles_every_command_once_and_ends_once(
     steps: list[tuple[str, CommandName | int | None]],
 ) -> None:
-    dialogue = Dialogue()
+    dialogue = MediaDialogue()
     sent: list[str] = []
     refusals: list[tuple[CallState, CommandName, str]] = []
     events: list[MediaOutput] = []
