@@ -12,6 +12,7 @@ from telcoflow_server import speech
 from telcoflow_server.call.report import ClearReport
 from telcoflow_server.cli.measure import AUDIBLE, Samples, interruption, read_recording
 from tests.support.commands import ROOT, Sandbox, example, sandbox, telcoflow_finished
+from tests.support.tones import WINDOW_MS, amplitudes
 
 RATE_HZ = 24_000
 FRAME_SAMPLES = 480
@@ -24,10 +25,16 @@ class Ended:
     """A call that has ended, and both sides of its recording."""
 
     call_id: str
-    answered_ms: int
+    entered_ms: dict[str, int]
+    """When the call came to each of its states."""
+    modes: list[tuple[str, int]]
     clears: list[ClearReport]
     said: Samples
     heard: Samples
+
+    @property
+    def answered_ms(self) -> int:
+        return self.entered_ms["ANSWERED"]
 
 
 @pytest.fixture
@@ -41,9 +48,10 @@ async def place(server: Sandbox, folder: Path, *arguments: str | Path) -> Ended:
     assert finished.exit_code == 0, finished.stderr
     report = json.loads(finished.stdout)
     said, heard = recording(folder / f"{report['call_id']}.wav")
-    answered_ms = next(one["at_ms"] for one in report["states"] if one["name"] == "ANSWERED")
+    entered_ms = {one["name"]: one["at_ms"] for one in report["states"]}
+    modes = [(one["mode"], one["at_ms"]) for one in report["modes"]]
     clears = [ClearReport(**clear) for clear in report["clears"]]
-    return Ended(report["call_id"], answered_ms, clears, said, heard)
+    return Ended(report["call_id"], entered_ms, modes, clears, said, heard)
 
 
 def recording(file: Path) -> tuple[Samples, ...]:
@@ -70,7 +78,8 @@ def test_example_is_short_enough_to_copy(file: Path) -> None:
 
 
 def test_every_example_is_run_below() -> None:
-    assert {file.name for file in EXAMPLES} == {"echo.py", "parrot.py", "record.py"}
+    run = {"coach.py", "echo.py", "handoff.py", "parrot.py", "record.py"}
+    assert {file.name for file in EXAMPLES} == run
 
 
 @pytest.mark.slow
@@ -100,6 +109,72 @@ async def test_parrot_waits_for_a_pause_says_it_back_and_stops_when_talked_over(
     assert audible(call.heard, start_ms + 4000, found.clear_ms)  # says it back
     assert not audible(call.heard, found.clear_ms + 200, found.clear_ms + 600)  # falls silent
     assert audible(call.heard, found.clear_ms + 700, start_ms + 8000)  # and listens on
+
+
+@pytest.mark.slow
+async def test_coach_whispers_to_the_callee_alone_when_the_caller_pauses(
+    server: Sandbox, tmp_path: Path
+) -> None:
+    caller_file, callee_file = tmp_path / "heard.wav", tmp_path / "callee-heard.wav"
+    async with example("coach.py", server.url):
+        call = await place(
+            server,
+            tmp_path,
+            *("--play", speech.INTERRUPTION, "--play-at", "0.2", "--record", caller_file),
+            *("--callee", "answer", "--callee-record", callee_file, "--hang-up-after", "6"),
+        )
+
+    # 3.3 s of speech from 0.2 s on, a pause of 600 ms, then half a second of the hint.
+    connected = call.entered_ms["CONNECTED"] // WINDOW_MS
+    # The barge that `connect` begins with may not last a tick.
+    assert [mode for mode, _ in call.modes[-3:]] == ["spy", "whisper", "spy"]
+    (by_callee,) = (amplitudes(samples, 600) for samples in recording(callee_file))
+    hinted = np.flatnonzero(by_callee > 5000)
+    assert 24 <= len(hinted) <= 25, "all of the hint, but for its padded end"
+    whispered_ms, spied_ms = (at_ms for _, at_ms in call.modes[-2:])
+    assert whispered_ms <= hinted[0] * WINDOW_MS
+    assert hinted[-1] * WINDOW_MS <= spied_ms
+    assert 3500 <= hinted[0] * WINDOW_MS - call.entered_ms["CONNECTED"] <= 4700
+    (by_caller,) = recording(caller_file)
+    assert by_caller[: connected * FRAME_SAMPLES].any(), "it rang"
+    assert not by_caller[connected * FRAME_SAMPLES :].any(), "then not a sample of the hint"
+
+
+@pytest.mark.slow
+async def test_handoff_leaves_the_two_talking(server: Sandbox, tmp_path: Path) -> None:
+    caller_file, callee_file = tmp_path / "heard.wav", tmp_path / "callee-heard.wav"
+    async with example("handoff.py", server.url):
+        call = await place(
+            server,
+            tmp_path,
+            *("--play", speech.SENTENCE, "--play-at", "2.5", "--record", caller_file),
+            *("--callee-play", speech.INTERRUPTION, "--callee-record", callee_file),
+        )
+
+    connected = call.entered_ms["CONNECTED"] // WINDOW_MS
+    (by_caller,), (by_callee,) = recording(caller_file), recording(callee_file)
+    greeted = np.flatnonzero(amplitudes(by_caller, 600)[: connected - 50] > 5000)
+    assert 24 <= len(greeted) <= 25
+    rang = amplitudes(by_caller, 450)[greeted[-1] + 1 : connected]
+    assert rang.max() > 1000, "the greeting is over when it rings"
+    after = slice(connected * FRAME_SAMPLES, None)
+    # What each of them said arrived whole at the other, long after the agent had gone.
+    assert np.array_equal(sounding(by_callee[after]), sounding(call.said[after]))
+    assert np.array_equal(by_caller[after], call.heard[after])
+    assert audible(call.heard, connected * WINDOW_MS, connected * WINDOW_MS + 3000)
+
+
+@pytest.mark.slow
+async def test_handoff_says_goodbye_when_the_callee_is_busy(
+    server: Sandbox, tmp_path: Path
+) -> None:
+    async with example("handoff.py", server.url) as agent:
+        call = await place(server, tmp_path, "--callee", "busy")
+        said_so = await agent.line()
+
+    assert said_so == f"{call.call_id}: CALL_BUSY"
+    assert "CONNECTED" not in call.entered_ms
+    assert 24 <= np.count_nonzero(amplitudes(call.heard, 300) > 5000) <= 25
 
 
 @pytest.mark.slow
