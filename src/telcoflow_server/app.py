@@ -88,6 +88,8 @@ class Server:
             self._media_address,
             _new_id,
             ring_timeout_s=settings.calls.ring_timeout_s,
+            call_duration_s=settings.limits.call_duration_s,
+            calls_per_connector=settings.limits.calls_per_connector,
             dialer=self._phone_book,
         )
         self._recorder = Recorder()

@@ -21,7 +21,14 @@ from telcoflow_sdk.audio.format import TICK_MS
 from telcoflow_sdk.protocol.codes import EndReason, ErrorCode
 from telcoflow_sdk.protocol.states import CallState
 from telcoflow_server.call.call import Call
-from telcoflow_server.call.exchange import Draining, Exchange, NewCall, Recording, Recordings
+from telcoflow_server.call.exchange import (
+    Draining,
+    Exchange,
+    NewCall,
+    QuotaExceeded,
+    Recording,
+    Recordings,
+)
 from telcoflow_server.call.ports import Dialled, DialRequest
 from telcoflow_server.call.report import CallReport
 from telcoflow_server.call.session import CallRefused, Session
@@ -149,9 +156,9 @@ class Simulation:
         """Let a simulated phone call.
 
         Raises:
-            Draining: the node takes no new calls.
+            Draining, QuotaExceeded: as `Exchange.check_room`.
         """
-        call_id = self._next_id()
+        call_id = self._next_id(new_call.connector_uuid)
         heard = self._recorder.open(self._heard_file(call_id), channels=1)
         phone = SimulatedPhone(script, heard)
         call = self.exchange.place(
@@ -168,7 +175,7 @@ class Simulation:
     def make_call(self, connector_uuid: str, number: str, ring_time_s: int) -> Session:
         """Place a call to a simulated phone for an agent; a `CallMaker`."""
         try:
-            call_id = self._next_id()
+            call_id = self._next_id(connector_uuid)
             session = self.exchange.place_outbound(
                 NewCall(connector_uuid, "", number, int(time.time())),
                 ring_time_s,
@@ -178,6 +185,8 @@ class Simulation:
             )
         except Draining as error:
             raise CallRefused(ErrorCode.DRAINING, str(error)) from None
+        except QuotaExceeded as error:
+            raise CallRefused(ErrorCode.OUTBOUND_OVERFLOW, str(error)) from None
         call = self.exchange.find(call_id)
         assert call is not None, "placed just now"
         self._keep(call)
@@ -215,9 +224,8 @@ class Simulation:
 
     # --- one call --------------------------------------------------------------------------
 
-    def _next_id(self) -> str:
-        if self.exchange.is_draining:  # asked before files are made for the call
-            raise Draining("the sandbox is finishing its calls and takes no new ones")
+    def _next_id(self, connector_uuid: str) -> str:
+        self.exchange.check_room(connector_uuid)  # asked before files are made for the call
         return self.exchange.new_id()
 
     def _keep(self, call: Call) -> SimulatedCall:

@@ -165,6 +165,7 @@ class Node:
         *,
         ring_timeout_s: float = 60.0,
         call_duration_s: float = 3600.0,
+        calls_per_connector: int | None = None,
         dialer: Dialer | None = None,
         audio_mode: str = "mixed",
         sample_rate_hz: int = 24_000,
@@ -175,6 +176,7 @@ class Node:
             ids.__next__,
             ring_timeout_s=ring_timeout_s,
             call_duration_s=call_duration_s,
+            calls_per_connector=calls_per_connector,
             dialer=dialer,
         )
         self.client_link = MemoryControlLink()

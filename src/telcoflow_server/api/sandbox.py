@@ -20,7 +20,7 @@ from telcoflow_server.api.auth import Refused
 from telcoflow_server.api.http import RestPort, json_response
 from telcoflow_server.api.script import PhoneRequest, ScriptError, ScriptRequest
 from telcoflow_server.api.upload import decode, invalid, read_upload
-from telcoflow_server.call.exchange import Draining, NewCall
+from telcoflow_server.call.exchange import Draining, NewCall, QuotaExceeded
 from telcoflow_server.legs.simulated import Levels
 from telcoflow_server.media.sound import Sound
 from telcoflow_server.simulation import SimulatedCall, Simulation
@@ -97,6 +97,8 @@ class SandboxPort:
             raise invalid(str(error)) from None
         except Draining as error:
             raise Refused(503, ErrorCode.DRAINING, str(error)) from None
+        except QuotaExceeded as error:
+            raise Refused(429, ErrorCode.QUOTA_EXCEEDED, str(error)) from None
         return json_response({"call_id": simulated.call.identity.call_id}, 201)
 
     async def _register(self, request: web.Request) -> web.Response:

@@ -119,6 +119,10 @@ class Draining(Exception):
     """The node finishes its calls and takes no new ones."""
 
 
+class QuotaExceeded(Exception):
+    """A connector has as many calls as it may have."""
+
+
 class Exchange:
     """The calls of one node.
 
@@ -127,6 +131,7 @@ class Exchange:
         new_id: Makes session, call and client ids; unguessable in production.
         ring_timeout_s: How long an unanswered call rings, seconds.
         call_duration_s: How long a call may last, seconds.
+        calls_per_connector: How many calls of one connector may run at once; None: any.
         dialer: The way to people who are called.
 
     Attributes:
@@ -146,8 +151,10 @@ class Exchange:
         *,
         ring_timeout_s: float,
         call_duration_s: float = DEFAULT_CALL_DURATION_S,
+        calls_per_connector: int | None = None,
         dialer: Dialer | None = None,
     ) -> None:
+        self._calls_per_connector = calls_per_connector
         self.board = SessionBoard(make_address, new_id)
         self.is_draining = False
         self.on_empty: Callable[[], None] | None = None
@@ -176,6 +183,14 @@ class Exchange:
 
     # --- placing ---------------------------------------------------------------------------
 
+    def check_room(self, connector_uuid: str) -> None:
+        """Return if a connector may have one more call, else raise `Draining` or `QuotaExceeded`."""
+        if self.is_draining:
+            raise Draining("the server is finishing its calls and takes no new ones")
+        running = sum(call.identity.connector_uuid == connector_uuid for call in self.calls)
+        if self._calls_per_connector is not None and running >= self._calls_per_connector:
+            raise QuotaExceeded(f"the connector has {running} calls, as many as it may have")
+
     def place(
         self,
         phone: PhoneOnLine,
@@ -197,7 +212,7 @@ class Exchange:
             on_ended: Called once, after the clients were told.
 
         Raises:
-            Draining: the node takes no new calls.
+            Draining, QuotaExceeded: as `check_room`.
         """
         identity = CallIdentity(
             call_id or self.new_id(), new_call.connector_uuid, new_call.caller, new_call.callee
@@ -229,7 +244,7 @@ class Exchange:
             Its session, for the client that asked to claim.
 
         Raises:
-            Draining: the node takes no new calls.
+            Draining, QuotaExceeded: as `check_room`.
         """
         identity = CallIdentity(
             call_id or self.new_id(),
@@ -251,8 +266,7 @@ class Exchange:
         recordings: Recordings | None,
         on_ended: Callable[[Call], None] | None,
     ) -> _Line:
-        if self.is_draining:
-            raise Draining("the server is finishing its calls and takes no new ones")
+        self.check_room(identity.connector_uuid)
         row = self._plane.open_row(
             lambda slot, error: self._leg_failed(identity.call_id, slot, error)
         )

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from telcoflow_sdk.protocol.codes import CloseCode, EndReason
 from telcoflow_server.call.call import Call
-from telcoflow_server.call.exchange import Draining, Recordings
+from telcoflow_server.call.exchange import Draining, NewCall, QuotaExceeded, Recordings
 from telcoflow_server.call.report import CallReport
 from tests.support.exchange import CALLEE, CALLER, MemoryPhone, Node
 
@@ -72,6 +72,21 @@ def test_a_draining_node_takes_no_new_calls_and_says_when_it_is_empty() -> None:
     assert emptied == []
     second.end(EndReason.CALLER_HUNG_UP)
     assert emptied == [True]
+
+
+def test_a_connector_with_as_many_calls_as_it_may_have_gets_no_more_until_one_ends() -> None:
+    node = Node(calls_per_connector=2)
+    first, second = node.place(MemoryPhone()), node.place(MemoryPhone())
+
+    with pytest.raises(QuotaExceeded, match="has 2 calls"):
+        node.place(MemoryPhone())
+    with pytest.raises(QuotaExceeded):
+        node.exchange.place_outbound(NewCall("c1", "", CALLEE, 0), 30)
+    other = node.exchange.place(MemoryPhone(), NewCall("c2", CALLER, CALLEE, 0))
+    first.end(EndReason.CALLER_HUNG_UP)
+    third = node.place(MemoryPhone())
+
+    assert node.exchange.calls == (second, other, third)
 
 
 def test_shutting_down_ends_every_call_and_link() -> None:
