@@ -42,6 +42,11 @@ class Ticker:
         self._timer: _TimerFd | None = None
         self._handle: asyncio.TimerHandle | None = None
 
+    @property
+    def has_own_timer(self) -> bool:
+        """Whether a timer of the system's wakes it; else, or when stopped, the event loop's do."""
+        return self._timer is not None
+
     def start(self) -> None:
         """Start ticking; the first tick comes 20 ms from now."""
         self._loop = asyncio.get_running_loop()

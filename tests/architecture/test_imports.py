@@ -50,6 +50,7 @@ IMPORTERS = {
         "telcoflow_server/app.py",
         "telcoflow_server/cli/client.py",
         "telcoflow_server/cli/drain.py",
+        "telcoflow_server/cli/node.py",
     },
     "jwt": {"telcoflow_server/api/auth.py"},
     "matplotlib": {"telcoflow_server/cli/picture.py"},

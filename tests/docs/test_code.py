@@ -30,6 +30,7 @@ from telcoflow_sdk import (
 )
 from telcoflow_sdk.protocol import codec
 from telcoflow_sdk.protocol.codes import NORMAL_END_REASONS
+from telcoflow_server.api.overview import Overview
 from telcoflow_server.api.sandbox import LiveLine
 from telcoflow_server.api.script import PhoneRequest, ScriptRequest
 from telcoflow_server.call.report import CallReport
@@ -51,6 +52,7 @@ STRUCTS: dict[str, type[msgspec.Struct]] = {
     "script": ScriptRequest,
     "phone": PhoneRequest,
     "live": LiveLine,
+    "overview": Overview,
 }
 
 

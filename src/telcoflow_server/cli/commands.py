@@ -288,3 +288,52 @@ def demo(
     from telcoflow_server.cli.demo import demo as run_demo
 
     raise typer.Exit(run_demo(out))
+
+
+@app.command()
+def top(
+    url: Annotated[str, typer.Option(help="The server.")] = "ws://127.0.0.1:8080",
+    interval: Annotated[
+        float, typer.Option(help="Seconds from one look to the next.", min=0.1, max=60)
+    ] = 1.0,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Look once, and print one JSON object on stdout.")
+    ] = False,
+) -> None:
+    """Show the calls of a running server, as they go.
+
+    Without a terminal it looks once. Ctrl-C ends it. The admin key, which a server on another
+    machine wants, is taken from TELCOFLOW_ADMIN_KEY.
+    """
+    from telcoflow_server.cli.top import TopOrder
+    from telcoflow_server.cli.top import top as run_top
+
+    order = TopOrder(
+        url=url,
+        admin_key=os.environ.get("TELCOFLOW_ADMIN_KEY") or None,
+        interval_s=interval,
+        as_json=as_json,
+    )
+    raise typer.Exit(run_top(order))
+
+
+@app.command()
+def doctor(
+    config: Annotated[
+        Path | None, typer.Option(help="The settings to examine.", show_default="the defaults")
+    ] = None,
+    url: Annotated[
+        str | None,
+        typer.Option(help="A server that should be running.", show_default="none is expected"),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object, and nothing else, on stdout.")
+    ] = False,
+) -> None:
+    """Tell what a server needs, whether it is there, and how to get it.
+
+    Examines this machine and the settings. The exit code is 1 if something is missing or broken.
+    """
+    from telcoflow_server.cli.doctor import doctor as run_doctor
+
+    raise typer.Exit(run_doctor(config, url, as_json=as_json))
