@@ -19,7 +19,8 @@ def tone(hz: int, duration_ms: int, rate_hz: int = 24_000, amplitude: int = 6000
     """Return a tone, int16, shape (n,)."""
     assert hz % BIN_HZ == 0, "not in the middle of a bin"
     at = np.arange(rate_hz * duration_ms // 1000)
-    return np.rint(amplitude * np.sin(2 * np.pi * hz * at / rate_hz)).astype(np.int16)
+    samples: Samples = np.rint(amplitude * np.sin(2 * np.pi * hz * at / rate_hz)).astype(np.int16)
+    return samples
 
 
 def amplitudes(samples: Samples, hz: int, rate_hz: int = 24_000) -> NDArray[np.float64]:

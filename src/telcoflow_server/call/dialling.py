@@ -135,7 +135,7 @@ class Ringing:
         """Dial; with a stage, let the caller hear in it that it rings."""
         if stage is not None:
             tone = Ringback(self._row.tick)
-            self._row.attach(Slot.CALLEE, tone, tone, MIX_RATE_HZ)
+            self._row.attach(Slot.CALLEE, tone, tone, MIX_RATE_HZ, is_tone=True)
             self._row.set_stage(stage)
         self.dialling.start(self._row.tick)
 

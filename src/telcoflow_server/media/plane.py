@@ -32,6 +32,8 @@ BLOCK_ROWS = 32
 """Rows to a block. A block's arrays (0.7 MB) stay in a core's second-level cache for the tick."""
 
 _FRAME_SAMPLES = AudioFormat(MIX_RATE_HZ).frame_samples
+_SILENCE = np.zeros(_FRAME_SAMPLES, dtype=np.int16)
+_SILENCE.flags.writeable = False
 
 
 class FrameSource(Protocol):
@@ -113,6 +115,7 @@ class _Mouth:
     said: NDArray[np.int16]
     in_mix: NDArray[np.int16]
     seat: Seat | None
+    is_tone: bool
     is_attached: bool = True
 
 
@@ -130,6 +133,7 @@ class _Ear:
     of_mix: NDArray[np.int16]
     hears: NDArray[np.int16]
     seat: Seat | None
+    is_muted: bool = False
     is_attached: bool = True
 
 
@@ -210,8 +214,10 @@ class MediaPlane:
             mouth.said.fill(0)
 
     def _put(self, ear: _Ear, number: int) -> None:
+        # A resampled ear was fed silence.
+        hears = _SILENCE if ear.is_muted and ear.seat is None else ear.hears
         try:
-            ear.sink.put(number - ear.row.opened_at, ear.hears)
+            ear.sink.put(number - ear.row.opened_at, hears)
         except Exception as error:  # as in `_take`
             self._fail(ear, error)
 
@@ -224,7 +230,7 @@ class MediaPlane:
     def _resample_down(self) -> None:
         for ear in self._ears:
             if ear.seat is not None:
-                ear.seat.input[:] = ear.of_mix
+                ear.seat.input[:] = _SILENCE if ear.is_muted else ear.of_mix
         self.down.run()
 
     def _mix(self) -> None:
@@ -317,7 +323,15 @@ class Row:
         """The number of this row's next tick, which is how many it has done."""
         return max(0, self._plane.ticks_done() - self.opened_at)
 
-    def attach(self, slot: Slot, source: FrameSource, sink: FrameSink, sample_rate_hz: int) -> None:
+    def attach(
+        self,
+        slot: Slot,
+        source: FrameSource,
+        sink: FrameSink,
+        sample_rate_hz: int,
+        *,
+        is_tone: bool = False,
+    ) -> None:
         """Let a leg take part from the next tick on.
 
         Args:
@@ -325,6 +339,7 @@ class Row:
             source: Asked for a frame on every tick.
             sink: Given the mix of every tick, silence included.
             sample_rate_hz: Of both; one of `SAMPLE_RATES_HZ`.
+            is_tone: Whether it is nobody's voice: the slot's taps get silence meanwhile.
 
         Raises:
             ValueError: the row is closed, the slot is taken, or the rate is none of ours.
@@ -338,8 +353,9 @@ class Row:
         if sample_rate_hz != MIX_RATE_HZ:
             seat = self._plane.up.seat(sample_rate_hz, MIX_RATE_HZ)
             said = seat.input
-        mouth = _Mouth(self, slot, source, said, in_mix, seat)
+        mouth = _Mouth(self, slot, source, said, in_mix, seat, is_tone)
         self._mouths[slot] = mouth
+        self._mute_taps(slot)
         mix = self._block.mixes[self._index, slot]
         ear = self._ears[slot] = self._ear(slot, sink, mix, sample_rate_hz)
         self._plane.add(mouth, ear)
@@ -347,7 +363,7 @@ class Row:
     def tap(self, slot: Slot, sink: FrameSink, sample_rate_hz: int) -> None:
         """Give `sink`, on every tick from the next one on, what the leg in `slot` says.
 
-        Silence while the slot is free. Untouched by the stage. Ends with the row, or when the
+        Silence while the slot is free, or holds a tone. Untouched by the stage. Ends with the row, or when the
         sink raises.
 
         Raises:
@@ -358,7 +374,14 @@ class Row:
         said = self._block.samples[self._index, slot]
         tap = self._ear(slot, sink, said, sample_rate_hz)
         self._taps.append(tap)
+        self._mute_taps(slot)
         self._plane.add(None, tap)
+
+    def _mute_taps(self, slot: Slot) -> None:
+        mouth = self._mouths.get(slot)
+        for tap in self._taps:
+            if tap.slot is slot:
+                tap.is_muted = mouth is not None and mouth.is_tone
 
     def _ear(
         self, slot: Slot, sink: FrameSink, sound: NDArray[np.int16], sample_rate_hz: int
@@ -386,6 +409,7 @@ class Row:
         mouth = self._mouths.pop(slot, None)
         if mouth is not None:
             self._plane.remove(mouth, [self._ears.pop(slot)])
+            self._mute_taps(slot)
 
     def drop(self, part: _Mouth | _Ear) -> None:
         """Detach the leg or the tap that failed; for the plane."""

@@ -240,3 +240,35 @@ def test_isolated_channels_of_a_call_of_two_have_a_silent_callee() -> None:
     assert mixed == caller
     assert len(callee) == len(caller)
     assert not any(callee)
+
+
+def test_call_tells_its_mode_while_an_agent_and_a_callee_are_there() -> None:
+    conference = Conference()
+    modes = [conference.call.mode]
+    for command in MODES:
+        conference.switch(command)
+        conference.node.run(1)
+        modes.append(conference.call.mode)
+
+    conference.agent.command("call.close")
+    conference.node.run(2)
+
+    assert modes == ["barge", "barge", "whisper", "spy"]
+    assert conference.call.mode is None
+
+
+def test_ringback_is_not_what_the_callee_says() -> None:
+    node = Node(dialer=MemoryDialer(MemoryCallee()), audio_mode="isolated")
+    call = node.place(MemoryPhone(np.full(FRAME * 50, 7, np.int16)))
+    (notification,) = node.client_link.take()
+    node.tell(type="session.open", sessionId=notification["sessionId"], reqId="r")
+    agent = node.agent(call)
+    agent.command("call.answer")
+    agent.command("call.connect")
+
+    node.run(20)
+
+    mixed, caller, callee = (agent.link.channels[channel] for channel in range(3))
+    assert mixed == caller
+    assert len(callee) == len(caller)
+    assert not any(callee)

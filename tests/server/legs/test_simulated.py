@@ -7,12 +7,17 @@ import pytest
 from numpy.typing import NDArray
 
 from telcoflow_sdk.protocol.codes import EndReason
+from telcoflow_server.call.ports import CalleeProgress
+from telcoflow_server.legs.behaviour import Behaviour
 from telcoflow_server.legs.simulated import (
+    DEFAULT_RING_MS,
     FLOOR_DB,
     HANG_UP_AFTER_SILENCE_MS,
+    CalleeScript,
     Levels,
     Play,
     Script,
+    SimulatedCallee,
     SimulatedPhone,
 )
 
@@ -221,3 +226,80 @@ def test_negative_times_are_refused() -> None:
         Play(SILENCE, at_ms=-1)
     with pytest.raises(ValueError, match="hang_up_after_ms must be 0 or more, not -5"):
         Script(hang_up_after_ms=-5)
+    with pytest.raises(ValueError, match="after_ms must be 0 or more, not -1"):
+        CalleeScript(after_ms=-1)
+
+
+# --- a phone that is called ----------------------------------------------------------------------
+
+
+def rings(callee: SimulatedCallee, ticks: int, first: int = 0) -> list[CalleeProgress]:
+    return [callee.ring(tick) for tick in range(first, first + ticks)]
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "comes_to"),
+    [
+        (Behaviour.ANSWER, CalleeProgress.ANSWERED),
+        (Behaviour.BUSY, CalleeProgress.BUSY),
+        (Behaviour.DECLINE, CalleeProgress.DECLINED),
+    ],
+)
+@pytest.mark.parametrize(("after_ms", "ringing"), [(0, 0), (1, 1), (20, 1), (100, 5), (101, 6)])
+def test_callee_rings_for_its_time_whenever_it_is_dialled(
+    behaviour: Behaviour, comes_to: CalleeProgress, after_ms: int, ringing: int
+) -> None:
+    callee = SimulatedCallee(CalleeScript(behaviour, after_ms))
+
+    progress = rings(callee, ringing + 2, first=500)
+
+    assert progress == [CalleeProgress.RINGING] * ringing + [comes_to] * 2
+
+
+def test_callee_who_does_not_answer_rings_for_ever() -> None:
+    callee = SimulatedCallee(CalleeScript(Behaviour.NO_ANSWER, after_ms=0))
+
+    assert set(rings(callee, 10_000)) == {CalleeProgress.RINGING}
+
+
+def test_callee_who_was_told_nothing_answers_after_a_second_and_stays() -> None:
+    callee = SimulatedCallee(CalleeScript())
+
+    progress = rings(callee, DEFAULT_RING_MS // 20 + 1)
+    callee.answered(DEFAULT_RING_MS // 20 + 1)
+    for tick in range(51, 10_000):
+        callee.put(tick, SILENCE)
+
+    assert progress[-2:] == [CalleeProgress.RINGING, CalleeProgress.ANSWERED]
+    assert not callee.has_hung_up
+
+
+def test_callee_may_put_the_phone_down_while_it_rings() -> None:
+    callee = SimulatedCallee(CalleeScript(Behaviour.NO_ANSWER))
+    rings(callee, 3)
+
+    callee.decline()
+
+    assert callee.ring(3) is CalleeProgress.DECLINED
+
+
+def test_callee_follows_its_script_from_its_answer_on() -> None:
+    lane = MemoryLane()
+    script = Script((Play(sound(FRAME), at_ms=20),), hang_up_after_ms=60)
+    callee = SimulatedCallee(CalleeScript(script=script), lane)
+    out = np.zeros(FRAME, dtype=np.int16)
+
+    callee.answered(70)
+    is_sounding = []
+    for tick in range(70, 73):
+        is_sounding.append(callee.take(tick, out))
+        assert not callee.has_hung_up
+        callee.put(tick, LOUD)
+
+    assert is_sounding == [False, True, False]
+    assert (out == sound(FRAME)).all()
+    assert callee.levels.heard_db == pytest.approx(-20.0, abs=0.01)
+    assert callee.has_hung_up
+    assert len(lane.frames) == 3
+    callee.ended(73, EndReason.CALLEE_HUNG_UP)
+    assert lane.is_closed

@@ -72,6 +72,26 @@ def test_a_tap_of_a_free_slot_hears_silence_and_then_who_comes() -> None:
     assert [int(frame[0]) for _, frame in ear.frames] == [0, 7, 0]
 
 
+@pytest.mark.parametrize("rate_hz", [8_000, 16_000, 24_000])
+def test_a_tone_is_nobody_s_voice(rate_hz: int) -> None:
+    plane, early, late, tone, voice = MediaPlane(), Ear(), Ear(), Source(1000), Source(1000)
+    row = plane.open_row()
+    row.tap(Slot.CALLEE, early, rate_hz)
+    row.tap(Slot.CALLER, Ear(), rate_hz)
+    row.attach(Slot.CALLEE, tone, tone, 24_000, is_tone=True)
+    row.tap(Slot.CALLEE, late, rate_hz)
+    for _ in range(3):
+        plane.tick()
+    row.detach(Slot.CALLEE)
+    row.attach(Slot.CALLEE, voice, voice, 24_000)
+    for _ in range(3):
+        plane.tick()
+
+    for ear in (early, late):
+        assert not any(frame.any() for _, frame in ear.frames[:3])
+        assert set(ear.frames[-1][1]) == {1000}
+
+
 def test_a_tap_that_raises_is_taken_out_and_its_leg_stays() -> None:
     failed: list[Slot] = []
     plane, ear, source = MediaPlane(), Ear(), Source(7)

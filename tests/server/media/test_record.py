@@ -123,6 +123,23 @@ def test_file_is_valid_while_it_is_being_written(recorder: Recorder, tmp_path: P
     assert lane.statistics().waiting_ms == 0
 
 
+def test_skipped_time_is_silence_before_the_next_sound(recorder: Recorder, tmp_path: Path) -> None:
+    lane = recorder.open(tmp_path / "call.wav", channels=1)
+    lane.skip(10 * LANE_BOUND_MS)
+    lane.write(frame(7))
+    lane.skip(20)
+    lane.close()
+    lane.skip(20)
+
+    assert recorder.flush()
+    samples = read((tmp_path / "call.wav").read_bytes())[:, 0]
+    silent = 10 * BOUND_FRAMES * FRAME
+    assert not samples[:silent].any()
+    assert (samples[silent : silent + FRAME] == 7).all()
+    assert len(samples) == silent + 2 * FRAME
+    assert lane.statistics().silenced_ms == 0, "nothing was lost"
+
+
 def test_frame_may_be_reused_after_write(recorder: Recorder, tmp_path: Path) -> None:
     lane = recorder.open(tmp_path / "call.wav", channels=1)
     samples = frame(7)
