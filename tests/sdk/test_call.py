@@ -3,7 +3,6 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
-from typing import Any
 
 import pytest
 
@@ -15,20 +14,9 @@ from telcoflow_sdk import (
     WSSCallCommandTimeoutError,
 )
 from telcoflow_sdk.events import CallEvent
-from tests.support.agent import Session, in_call
+from tests.support.agent import happenings, in_call
 
 FRAME = bytes(range(240)) * 4
-
-
-def happenings(session: Session, event: str) -> asyncio.Queue[tuple[Any, ...]]:
-    """Return a queue of the arguments that handlers of this event get."""
-    seen: asyncio.Queue[tuple[Any, ...]] = asyncio.Queue()
-
-    @session.call.on(event)
-    def happened(*arguments: Any) -> None:
-        seen.put_nowait(arguments)
-
-    return seen
 
 
 async def test_call_says_who_calls_whom_and_where_it_stands() -> None:
@@ -62,7 +50,7 @@ async def test_statistics_tell_what_went_through() -> None:
 
 async def test_answer_leads_to_answered_and_is_told_to_handlers() -> None:
     async with in_call(answered=False) as session:
-        answered = happenings(session, events.CALL_ANSWERED)
+        answered = happenings(session.call, events.CALL_ANSWERED)
 
         await session.answer()
 
@@ -84,7 +72,7 @@ async def test_answering_twice_is_refused_here_with_both_names() -> None:
 
 async def test_refused_answer_raises_and_is_told_to_handlers() -> None:
     async with in_call(answered=False) as session:
-        failed = happenings(session, events.CALL_ANSWER_FAILED)
+        failed = happenings(session.call, events.CALL_ANSWER_FAILED)
         answering = asyncio.ensure_future(session.call.answer())
 
         session.media.respond(
@@ -101,7 +89,7 @@ async def test_refused_answer_raises_and_is_told_to_handlers() -> None:
 
 async def test_answer_that_timed_out_is_told_to_handlers() -> None:
     async with in_call(answered=False) as session:
-        failed = happenings(session, CallEvent.CALL_ANSWER_FAILED)
+        failed = happenings(session.call, CallEvent.CALL_ANSWER_FAILED)
         answering = asyncio.ensure_future(session.call.answer())
 
         session.media.respond(
@@ -116,7 +104,7 @@ async def test_answer_that_timed_out_is_told_to_handlers() -> None:
 
 async def test_cancelled_answer_is_still_noticed() -> None:
     async with in_call(answered=False) as session:
-        answered = happenings(session, events.CALL_ANSWERED)
+        answered = happenings(session.call, events.CALL_ANSWERED)
         answering = asyncio.ensure_future(session.call.answer())
         command_id = await session.media.expect_command("call.answer")
 
@@ -130,7 +118,7 @@ async def test_cancelled_answer_is_still_noticed() -> None:
 async def test_lost_media_link_ends_the_call_and_fails_the_command_in_flight_at_once() -> None:
     """Flaw 5 of the published client: the state stayed LIVE and the command hung for 15 s."""
     async with in_call(answered=False) as session:
-        terminated = happenings(session, events.CALL_TERMINATED)
+        terminated = happenings(session.call, events.CALL_TERMINATED)
         answering = asyncio.ensure_future(session.call.answer())
         await session.media.expect_command("call.answer")
 
@@ -145,7 +133,7 @@ async def test_lost_media_link_ends_the_call_and_fails_the_command_in_flight_at_
 
 async def test_terminated_is_told_once_whatever_follows() -> None:
     async with in_call() as session:
-        terminated = happenings(session, events.CALL_TERMINATED)
+        terminated = happenings(session.call, events.CALL_TERMINATED)
 
         session.media.call_event("call.terminated")
         session.media.call_event("call.terminated")
@@ -171,7 +159,7 @@ async def test_handler_that_comes_after_the_end_is_still_told() -> None:
     async with in_call() as session:
         await session.end()
 
-        terminated = happenings(session, events.CALL_TERMINATED)
+        terminated = happenings(session.call, events.CALL_TERMINATED)
 
         await terminated.get()
 
@@ -210,7 +198,7 @@ async def test_slow_event_handler_delays_no_audio() -> None:
 
 async def test_error_event_carries_code_and_message() -> None:
     async with in_call() as session:
-        errors = happenings(session, CallEvent.CALL_ERROR)
+        errors = happenings(session.call, CallEvent.CALL_ERROR)
 
         session.media.call_event("call.error", error_code="AUDIO_OVERRUN", error_message="slow")
 
@@ -260,7 +248,7 @@ async def test_event_handler_that_raises_is_logged_and_the_call_goes_on(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async with in_call() as session:
-        second = happenings(session, events.CALL_ERROR)
+        second = happenings(session.call, events.CALL_ERROR)
 
         @session.call.on(events.CALL_ERROR)
         def broken() -> None:

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 import pytest
 
@@ -12,26 +11,15 @@ from telcoflow_sdk import (
     WSSCallCommandError,
     WSSCallCommandTimeoutError,
 )
-from tests.support.agent import Session, in_call
+from tests.support.agent import happenings, in_call
 
 FRAME = bytes(range(240)) * 4
-
-
-def happenings(session: Session, event: str) -> asyncio.Queue[tuple[Any, ...]]:
-    """Return a queue of the arguments that handlers of this event get."""
-    seen: asyncio.Queue[tuple[Any, ...]] = asyncio.Queue()
-
-    @session.call.on(event)
-    def happened(*arguments: Any) -> None:
-        seen.put_nowait(arguments)
-
-    return seen
 
 
 @pytest.mark.parametrize("command", ["close", "disconnect"])
 async def test_goodbye_is_said_before_the_call_ends(command: str) -> None:
     async with in_call() as session:
-        terminated = happenings(session, events.CALL_TERMINATED)
+        terminated = happenings(session.call, events.CALL_TERMINATED)
         await session.call.send_audio(FRAME * 2)
 
         ending = asyncio.ensure_future(getattr(session.call, command)())

@@ -54,6 +54,12 @@ class Session:
         self.media.respond(await self.media.expect_command("call.answer"))
         await answering
 
+    async def connect(self) -> None:
+        """Let the agent bring in the callee, who answers."""
+        connecting = asyncio.ensure_future(self.call.connect())
+        self.media.respond(await self.media.expect_command("call.connect"))
+        await connecting
+
     async def end(self) -> None:
         """Let the caller hang up, and wait until the client knows."""
         terminated = asyncio.Event()
@@ -62,8 +68,21 @@ class Session:
         await terminated.wait()
 
 
+def happenings(call: ActiveCall, event: str) -> asyncio.Queue[tuple[Any, ...]]:
+    """Return a queue of the arguments that handlers of this event get."""
+    seen: asyncio.Queue[tuple[Any, ...]] = asyncio.Queue()
+
+    @call.on(event)
+    def happened(*arguments: Any) -> None:
+        seen.put_nowait(arguments)
+
+    return seen
+
+
 @asynccontextmanager
-async def in_call(*, answered: bool = True, **more: Any) -> AsyncIterator[Session]:
+async def in_call(
+    *, answered: bool = True, with_callee: bool = False, **more: Any
+) -> AsyncIterator[Session]:
     """Start a server and a client, and put a call through."""
     incoming: asyncio.Queue[ActiveCall] = asyncio.Queue()
     async with ScriptedServer() as server, connected(server, **more) as (client, control):
@@ -72,6 +91,8 @@ async def in_call(*, answered: bool = True, **more: Any) -> AsyncIterator[Sessio
         session = Session(server, client, control, media, await incoming.get())
         if answered:
             await session.answer()
+        if with_callee:
+            await session.connect()
         try:
             yield session
         finally:

@@ -30,11 +30,16 @@ class Refusal:
 
 
 class Peer(picows.WSListener):
-    """The server's end of one link: what arrives waits to be taken."""
+    """The server's end of one link: what arrives waits to be taken.
+
+    Attributes:
+        setup: The `setup` of a control link, if it was answered without the test.
+    """
 
     def __init__(self, request: picows.WSUpgradeRequest) -> None:
         self.path = request.path.decode()
         self.headers = dict(request.headers)
+        self.setup: dict[str, Any] = {}
         self.transport: picows.WSTransport | None = None
         self.closed = asyncio.get_running_loop().create_future()
         self.close_code: int | None = None
@@ -243,6 +248,23 @@ class ScriptedServer:
         }
         control.send("call.in", **(message | fields))
 
+    async def place(self, control: Peer, call_id: str = "call-1", **fields: Any) -> Peer:
+        """Take a call that the client places up to its media link; return that."""
+        await self.create(control, call_id)
+        claim = await control.expect("session.open")
+        assert claim["sessionId"] == f"session-of-{call_id}"
+        control.send("response", reqId=claim["reqId"], ok=True)
+        await control.expect("session.ready")
+        self.send_call_in(control, call_id, **fields)
+        return await self.medias.get()
+
+    async def create(self, control: Peer, call_id: str = "call-1") -> dict[str, Any]:
+        """Answer the client's `session.create`; return it."""
+        request = await control.expect("session.create")
+        content = {"sessionId": f"session-of-{call_id}", "created": True}
+        control.send("response", reqId=request["reqId"], ok=True, content=content)
+        return request
+
     async def deliver(self, control: Peer, call_id: str = "call-1", **fields: Any) -> Peer:
         """Take a call to the client; return its media link."""
         await self.offer(control, call_id, **fields)
@@ -254,7 +276,6 @@ class _ReadyPeer(Peer):
 
     def __init__(self, request: picows.WSUpgradeRequest, ready: asyncio.Queue[Peer]) -> None:
         super().__init__(request)
-        self.setup: dict[str, Any] = {}
         self._ready = ready
 
     def on_ws_frame(self, transport: picows.WSTransport, frame: picows.WSFrame) -> None:
