@@ -74,7 +74,7 @@ class PhoneRequest(CalleeRequest, frozen=True, forbid_unknown_fields=True, kw_on
         """Raises `ScriptError`: nobody could dial it."""
         if not NUMBER.fullmatch(self.number):
             raise ScriptError(
-                f"number is {self.number!r}; it is digits, perhaps with a + before them, or a SIP "
+                "number cannot be dialled; it is digits, perhaps with a + before them, or a SIP "
                 "address"
             )
 
