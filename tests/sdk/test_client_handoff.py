@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from pathlib import Path
 
 import pytest
 
@@ -13,10 +14,12 @@ from telcoflow_sdk import (
     CallState,
     OfferedCall,
     TelcoflowClient,
+    TelcoflowClientConfig,
     WSSCallError,
     WSSMediaError,
 )
 from tests.support.agent import config, connected, happenings
+from tests.support.certificates import Authority
 from tests.support.scripted_server import TOKEN, Peer, Refusal, ScriptedServer
 
 FRAME = bytes(range(240)) * 4
@@ -299,3 +302,16 @@ async def test_cancelled_taking_leaves_nothing() -> None:
 
         with pytest.raises(asyncio.CancelledError):
             await taking
+
+
+async def test_who_has_a_certificate_opens_nothing_in_clear_text(tmp_path: Path) -> None:
+    async with ScriptedServer() as server, connected(server) as (client, control):
+        text = await given_text(server, control, client)
+        certificate = Authority(tmp_path).issue("agent")
+        certified = TelcoflowClientConfig.production(
+            cert_path=certificate.cert_file, key_path=certificate.key_file, base_url="wss://host"
+        )
+
+        with pytest.raises(WSSMediaError, match="not encrypted"):
+            await ActiveCall.from_json(text, certified)
+        assert server.media_attempts == 0

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,19 @@ def test_unusable_base_url_is_refused_and_not_quoted(url: str) -> None:
 def test_other_sample_rates_are_refused(sample_rate: int) -> None:
     with pytest.raises(ValueError, match="sample rate"):
         sandbox(sample_rate=sample_rate)
+
+
+@pytest.mark.parametrize("factory", [sandbox, production])
+def test_audio_is_mixed_unless_it_is_asked_for_apart(
+    factory: Callable[..., TelcoflowClientConfig],
+) -> None:
+    assert factory().call_audio.channels == 1
+    assert factory(audio_mode="isolated").call_audio.channels == 3
+
+
+def test_other_audio_modes_are_refused_with_those_there_are() -> None:
+    with pytest.raises(ValueError, match="'mixed', 'isolated'"):
+        sandbox(audio_mode="stereo")
 
 
 def test_buffer_must_hold_a_frame() -> None:
