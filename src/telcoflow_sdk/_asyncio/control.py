@@ -12,8 +12,9 @@ import ssl
 from collections.abc import Callable, Mapping
 
 from telcoflow_sdk._asyncio.driver import EngineDriver
-from telcoflow_sdk._asyncio.link import Link, LinkError, LinkRefused, open_link
+from telcoflow_sdk._asyncio.link import Link, LinkError, LinkRefused, LinkUntrusted, open_link
 from telcoflow_sdk.exceptions import WSSAuthenticationError, WSSConnectionError
+from telcoflow_sdk.protocol.codes import ErrorCode
 from telcoflow_sdk.protocol.control import (
     CallOffered,
     ControlEngine,
@@ -192,7 +193,14 @@ class ControlConnection:
 
 
 def _connection_error(error: LinkError) -> WSSConnectionError | WSSAuthenticationError:
+    if isinstance(error, LinkUntrusted):
+        return WSSAuthenticationError(str(error))
     if isinstance(error, LinkRefused):
+        if error.code == ErrorCode.CERTIFICATE_UNKNOWN:
+            return WSSAuthenticationError(
+                f"the server knows no connector with this client certificate ({error}): have its "
+                "SHA-256 fingerprint put in the connector's certificate_sha256"
+            )
         if error.status in _REJECTED:
             return WSSAuthenticationError(
                 f"the server rejected the credentials ({error}): check api_key and "

@@ -16,12 +16,14 @@ from collections.abc import Mapping
 from contextlib import suppress
 from http import HTTPStatus
 from typing import Protocol
+from urllib.parse import urlsplit
 
 import msgspec
 import picows
 from picows.picows import WSCloseHandshake
 from picows.url import WSParsedURL
 
+from telcoflow_sdk._asyncio.tls import refusal_of
 from telcoflow_sdk.protocol.codec import MAX_MESSAGE_BYTES
 from telcoflow_sdk.protocol.codes import CloseCode
 
@@ -64,6 +66,10 @@ class LinkRefused(LinkError):
         super().__init__(f"HTTP {status} {code}".rstrip())
         self.status = status
         self.code = code
+
+
+class LinkUntrusted(LinkError):
+    """The server refused our certificate in the TLS handshake; the text says why."""
 
 
 class LinkEvents(Protocol):
@@ -244,6 +250,7 @@ async def open_link(
 
     Raises:
         LinkRefused: the server answered with an HTTP status.
+        LinkUntrusted: the server refused our certificate.
         LinkError: no connection, no TLS, no WebSocket, or not within `CONNECT_TIMEOUT_S`.
 
     Cancellation: closes what was opened; nothing is left.
@@ -257,7 +264,7 @@ async def open_link(
     link = Link(events)
     try:
         async with asyncio.timeout(CONNECT_TIMEOUT_S):
-            _, listener = await picows.ws_connect(
+            opened: tuple[object, object] = await picows.ws_connect(
                 lambda: link,
                 url,
                 ssl_context=ssl_context,
@@ -275,12 +282,30 @@ async def open_link(
     except BaseException as error:
         # picows leaves the connection open when it is cancelled during the upgrade.
         _shut_down(sockets)
+        if isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLCertVerificationError):
+            await _raise_if_untrusted(url, ssl_context)
         if isinstance(error, Exception):
             raise _link_error(error) from None
         raise
-    if listener is None:  # how picows says that the server hung up instead of answering
+    if opened[1] is None:  # how picows says that the server hung up instead of answering
+        await _raise_if_untrusted(url, ssl_context)
         raise LinkError("the server closed the connection without answering the upgrade request")
     return link
+
+
+async def _raise_if_untrusted(url: str, context: ssl.SSLContext | None) -> None:
+    """Raise `LinkUntrusted` if a `wss://` server hangs up because of our certificate."""
+    parts = urlsplit(url)
+    if parts.scheme != "wss" or parts.hostname is None:
+        return
+    try:
+        async with asyncio.timeout(CONNECT_TIMEOUT_S):
+            sock = await _connect_tcp(parts.hostname, parts.port or 443)
+    except OSError:  # TimeoutError is one, too
+        return
+    refusal = await refusal_of(sock, parts.hostname, context)
+    if refusal is not None:
+        raise LinkUntrusted(refusal)
 
 
 async def _connect_tcp(host: str, port: int) -> socket.socket:

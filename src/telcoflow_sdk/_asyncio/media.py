@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable
 
 from telcoflow_sdk._asyncio.driver import EngineDriver
-from telcoflow_sdk._asyncio.link import Link, LinkError, LinkRefused, open_link
+from telcoflow_sdk._asyncio.link import Link, LinkError, LinkRefused, LinkUntrusted, open_link
 from telcoflow_sdk._asyncio.streams import BACKLOG_MS, AudioInbox, AudioStream
 from telcoflow_sdk.audio.format import BytesLike, CallAudio
 from telcoflow_sdk.audio.outbox import Outbox
@@ -137,7 +137,7 @@ class MediaConnection:
                     read_buffer_bytes=_READ_BUFFER_BYTES,
                 )
             except LinkError as error:
-                if attempt == _OPEN_ATTEMPTS or isinstance(error, LinkRefused):
+                if attempt == _OPEN_ATTEMPTS or isinstance(error, LinkRefused | LinkUntrusted):
                     raise WSSMediaError(f"cannot open the media link: {error}") from None
                 await asyncio.sleep(_OPEN_RETRY_S)
             else:

@@ -21,6 +21,7 @@ import msgspec
 
 from telcoflow_sdk.protocol.codes import ErrorCode
 from telcoflow_server.api.limits import AddressLimits, Verdict
+from telcoflow_server.api.tls import alert_sent
 
 logger = logging.getLogger(__name__)
 
@@ -115,6 +116,7 @@ class Acceptor:
         """Cut the connections that are still open; return when all are gone."""
         for task in self._opening:
             task.cancel()
+        await asyncio.gather(*self._opening, return_exceptions=True)
         for transport in list(self._open.values()):
             if transport is not None:
                 transport.abort()
@@ -166,9 +168,14 @@ class Acceptor:
 
     async def _connected(self, sock: AcceptedSocket, factory: ProtocolFactory) -> None:
         context = self._tls()
-        tls = {} if context is None else _TLS_TIMEOUTS
         try:
-            transport, _ = await self._connect(self._loop, factory, sock, ssl=context, **tls)
+            if context is None:
+                transport, _ = await self._connect(self._loop, factory, sock)
+            else:
+                async with alert_sent(sock):
+                    transport, _ = await self._connect(
+                        self._loop, factory, sock, ssl=context, **_TLS_TIMEOUTS
+                    )
         except asyncio.CancelledError:
             sock.close()
             raise

@@ -8,9 +8,99 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
+import socket
 import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from contextvars import ContextVar
 
 from telcoflow_server.settings import SettingsError, TlsSettings
+
+ALERT_TIMEOUT_S = 1.0
+"""How long a peer that was refused may take to read why."""
+
+_alerts: ContextVar[list[bytes]] = ContextVar("_alerts")
+"""Where the handshakes of a task put their alerts."""
+
+
+class ServerObject(ssl.SSLObject):
+    """One connection's TLS; keeps the alert that OpenSSL makes when the handshake fails.
+
+    asyncio and uvloop throw it away with everything else that was not sent yet.
+    """
+
+    outgoing: ssl.MemoryBIO
+    alerts: list[bytes] | None
+
+    def do_handshake(self) -> None:
+        """See `ssl.SSLObject`."""
+        try:
+            super().do_handshake()
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            raise
+        except ssl.SSLError:
+            if self.alerts is not None:
+                self.alerts.append(self.outgoing.read())
+            raise
+
+
+class ServerContext(ssl.SSLContext):
+    """A context whose handshakes leave their alerts where `alert_sent` finds them."""
+
+    sslobject_class = ServerObject
+
+    def wrap_bio(
+        self,
+        incoming: ssl.MemoryBIO,
+        outgoing: ssl.MemoryBIO,
+        server_side: bool = False,
+        server_hostname: str | bytes | None = None,
+        session: ssl.SSLSession | None = None,
+    ) -> ssl.SSLObject:
+        """See `ssl.SSLContext`."""
+        wrapped = super().wrap_bio(incoming, outgoing, server_side, server_hostname, session)
+        assert isinstance(wrapped, ServerObject), "the class named above"
+        wrapped.outgoing = outgoing
+        wrapped.alerts = _alerts.get(None)
+        return wrapped
+
+
+@asynccontextmanager
+async def alert_sent(sock: socket.socket) -> AsyncIterator[None]:
+    """Send the peer the alert of a TLS handshake that fails in this block, then go on failing.
+
+    Without it the peer would never know whether its certificate had expired or the network failed.
+
+    Args:
+        sock: As given to the transport, which closes it; a duplicate stays open meanwhile.
+
+    Cancellation: closes the duplicate.
+    """
+    alerts: list[bytes] = []
+    spare = socket.socket(fileno=os.dup(sock.fileno()))
+    # Transports make their SSL objects in callbacks, which they schedule in a copy of this context.
+    token = _alerts.set(alerts)
+    try:
+        yield
+    except ssl.SSLError:
+        with suppress(OSError):  # TimeoutError is one, too
+            await _say_goodbye(spare, b"".join(alerts))
+        raise
+    finally:
+        _alerts.reset(token)
+        spare.close()
+
+
+async def _say_goodbye(sock: socket.socket, alert: bytes) -> None:
+    loop = asyncio.get_running_loop()
+    sock.setblocking(False)
+    async with asyncio.timeout(ALERT_TIMEOUT_S):
+        await loop.sock_sendall(sock, alert)
+        sock.shutdown(socket.SHUT_WR)
+        # A socket closed with bytes unread resets the connection, and the alert is lost with it.
+        while await loop.sock_recv(sock, 4096):
+            pass
 
 
 def tls_context(files: TlsSettings) -> ssl.SSLContext | None:
@@ -25,7 +115,7 @@ def tls_context(files: TlsSettings) -> ssl.SSLContext | None:
     """
     if files.cert_file is None or files.key_file is None:
         return None
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context = ServerContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     # A resumed session would bring a certificate back that was checked long ago.
     context.options |= ssl.OP_NO_TICKET
