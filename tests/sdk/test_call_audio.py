@@ -208,6 +208,24 @@ async def test_buffer_size_reaches_zero_without_more_audio() -> None:
         assert len(await session.media.take_audio()) == 500
 
 
+async def test_audio_written_sample_by_sample_is_not_a_message_each() -> None:
+    """Found in review: 1 ms chunks were 1 000 messages a second, which servers take for a flood."""
+    async with in_call() as session:
+        for _ in range(3):
+            session.media.request(960)
+        await session.media.sync()
+        speech = bytes(range(256)) * 10
+
+        for start in range(0, len(speech), 2):
+            await session.call.send_audio(speech[start : start + 2])
+
+        messages = []
+        while sum(map(len, messages)) < len(speech):
+            messages.append(await session.media.take_audio())
+        assert b"".join(messages) == speech
+        assert len(messages) == 3
+
+
 async def test_another_thread_may_send_and_wakes_the_loop() -> None:
     async with in_call() as session:
         session.media.request(3 * 960)

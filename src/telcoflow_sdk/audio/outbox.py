@@ -114,6 +114,11 @@ class Outbox:
         return self._credit_bytes > 0
 
     @property
+    def fills_request(self) -> bool:
+        """Whether there is enough audio for all of the server's oldest request."""
+        return bool(self._requests) and len(self._buffer) >= self._requests[0]
+
+    @property
     def has_marks(self) -> bool:
         """Whether something waits for its place among the audio."""
         return bool(self._marks)
