@@ -219,7 +219,7 @@ async def test_audio_written_sample_by_sample_is_not_a_message_each() -> None:
         for start in range(0, len(speech), 2):
             await session.call.send_audio(speech[start : start + 2])
 
-        messages = []
+        messages: list[bytes] = []
         while sum(map(len, messages)) < len(speech):
             messages.append(await session.media.take_audio())
         assert b"".join(messages) == speech

@@ -26,6 +26,7 @@ from picows.url import WSParsedURL
 from telcoflow_sdk._asyncio.tls import refusal_of
 from telcoflow_sdk.protocol.codec import MAX_MESSAGE_BYTES
 from telcoflow_sdk.protocol.codes import CloseCode
+from telcoflow_sdk.protocol.fragments import Assembler, FragmentError
 
 CONNECT_TIMEOUT_S = 10.0
 CLOSE_TIMEOUT_S = 1.0
@@ -99,12 +100,12 @@ class Link(picows.WSListener):
     Concurrency: the event loop's thread only. Nothing waits but `wait_closed`.
     """
 
-    __slots__ = ("_close_timer", "_closed", "_events", "_fragments", "_is_closed", "_transport")
+    __slots__ = ("_assembler", "_close_timer", "_closed", "_events", "_is_closed", "_transport")
 
     def __init__(self, events: LinkEvents) -> None:
         self._events = events
         self._transport: picows.WSTransport | None = None
-        self._fragments: bytearray | None = None  # with the message type in its first byte
+        self._assembler: Assembler | None = None  # while a message comes in fragments
         self._close_timer: asyncio.TimerHandle | None = None
         self._closed: asyncio.Future[None] | None = None
         self._is_closed = False
@@ -151,14 +152,16 @@ class Link(picows.WSListener):
         """Called by picows. The frame's memory is gone afterwards, so it is copied here."""
         kind = frame.msg_type
         try:
-            if kind is _BINARY and frame.fin:
+            if self._assembler is not None and kind in (_CONTINUATION, _TEXT, _BINARY):
+                self._fragment(frame)
+            elif kind is _BINARY and frame.fin:
                 self._events.binary_received(frame.get_payload_as_bytes())
             elif kind is _TEXT and frame.fin:
                 self._events.text_received(frame.get_payload_as_bytes())
             elif kind is _CLOSE:
                 self._peer_closes(transport)
             elif kind in (_CONTINUATION, _TEXT, _BINARY):
-                self._fragment(transport, frame)
+                self._fragment(frame)
         except Exception:
             self._owner_failed()
 
@@ -204,28 +207,25 @@ class Link(picows.WSListener):
         _logger.exception("an event of the link could not be handled; closing it")
         self.close(CloseCode.INTERNAL_ERROR)
 
-    def _fragment(self, transport: picows.WSTransport, frame: picows.WSFrame) -> None:
-        """Put a message together from its frames, RFC 6455 §5.4."""
-        if frame.msg_type is not _CONTINUATION:
-            if self._fragments is not None:
-                self.close(CloseCode.PROTOCOL_ERROR)
-                return
-            self._fragments = bytearray(b"t" if frame.msg_type is _TEXT else b"b")
-        elif self._fragments is None:
-            self.close(CloseCode.PROTOCOL_ERROR)
+    def _fragment(self, frame: picows.WSFrame) -> None:
+        if self._assembler is None:
+            self._assembler = Assembler()
+        is_text = None if frame.msg_type is _CONTINUATION else frame.msg_type is _TEXT
+        try:
+            message = self._assembler.add(
+                frame.get_payload_as_bytes(), is_text=is_text, is_final=bool(frame.fin)
+            )
+        except FragmentError as error:
+            self._assembler = None
+            self.close(error.close_code)
             return
-        if len(self._fragments) - 1 + frame.payload_size > MAX_MESSAGE_BYTES:
-            self._fragments = None
-            self.close(CloseCode.MESSAGE_TOO_BIG)
+        if message is None:
             return
-        self._fragments += frame.get_payload_as_memoryview()
-        if not frame.fin:
-            return
-        message, self._fragments = self._fragments, None
-        if message[0] == ord("t"):
-            self._events.text_received(bytes(message[1:]))
+        self._assembler = None
+        if message[0]:
+            self._events.text_received(message[1])
         else:
-            self._events.binary_received(bytes(message[1:]))
+            self._events.binary_received(message[1])
 
 
 async def open_link(
