@@ -10,7 +10,6 @@ import hmac
 import ipaddress
 from collections import deque
 
-import numpy as np
 from aiohttp import web
 from msgspec import Struct
 
@@ -22,7 +21,7 @@ from telcoflow_server.api.http import json_response
 from telcoflow_server.api.metrics import CONTENT_TYPE, UNKNOWN_LATENESS, Metrics, unhurried
 from telcoflow_server.call.call import Call
 from telcoflow_server.call.exchange import Exchange
-from telcoflow_server.call.report import CallReport, Percentiles
+from telcoflow_server.call.report import CallReport, Percentiles, percentiles
 from telcoflow_server.ticker import Ticker
 
 ENDED_CALLS_KEPT = 20
@@ -153,10 +152,7 @@ def is_from_here(request: web.Request) -> bool:
 
 def _recent_lateness(exchange: Exchange) -> Percentiles:
     _, lateness_ms = exchange.lateness_ms(0)
-    if len(lateness_ms) == 0:
-        return UNKNOWN_LATENESS
-    p50, p99 = np.percentile(lateness_ms[-RECENT_TICKS:], [50, 99])
-    return Percentiles(round(float(p50), 3), round(float(p99), 3))
+    return percentiles(lateness_ms[-RECENT_TICKS:])
 
 
 def live_call(call: Call) -> LiveCall:

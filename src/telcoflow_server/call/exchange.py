@@ -25,7 +25,7 @@ from telcoflow_sdk.protocol.codes import (
 from telcoflow_server.call.call import Call
 from telcoflow_server.call.identity import CallIdentity, CallTimes
 from telcoflow_server.call.ports import Dialer, Dialled, DialRequest, MediaLink, PhoneOnLine
-from telcoflow_server.call.report import CallReport, Percentiles, end_fields, end_line
+from telcoflow_server.call.report import CallReport, Percentiles, end_fields, end_line, percentiles
 from telcoflow_server.call.session import AddressMaker, Session, SessionBoard
 from telcoflow_server.media.plane import MIX_RATE_HZ, FrameLane, MediaPlane, PlaneStatistics, Row
 from telcoflow_server.media.routing import Slot
@@ -368,10 +368,7 @@ class Exchange:
         """Return how late the node's ticks were while a call ran; zero once it is forgotten."""
         line = self._lines.get(call.identity.call_id)
         _, lateness_ms = self.lateness_ms(line.first_tick if line else self._ticks)
-        if len(lateness_ms) == 0:
-            return Percentiles(0.0, 0.0)
-        p50, p99 = np.percentile(lateness_ms, [50, 99])
-        return Percentiles(round(float(p50), 3), round(float(p99), 3))
+        return percentiles(lateness_ms)
 
     def lateness_ms(self, since_tick: int) -> tuple[int, NDArray[np.float32]]:
         """Return how late ticks were, from one on, as far as the last ten minutes hold them.

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
+import numpy as np
 import pytest
 
 from telcoflow_sdk.protocol.codes import EndReason
 from telcoflow_server.call.exchange import LATENESS_TICKS_KEPT
-from telcoflow_server.call.report import CallReport
+from telcoflow_server.call.report import CallReport, Percentiles, percentiles
 from tests.support.exchange import CALLEE, CALLER, MemoryPhone, Node
 
 
@@ -73,6 +75,22 @@ def test_gaps_are_told_with_their_causes(caplog: pytest.LogCaptureFixture) -> No
     assert fields["gaps_ms"] > 0
     assert fields["gap_causes"] == "unknown:1"
     assert caplog.records[-1].levelno == logging.WARNING
+
+
+@pytest.mark.parametrize(
+    ("values", "p50", "p99"),
+    [
+        ([], 0.0, 0.0),
+        ([7.0], 7.0, 7.0),
+        ([3.0, 1.0, 2.0], 2.0, 3.0),
+        (range(1, 101), 50.0, 99.0),
+        (range(200, 0, -1), 100.0, 198.0),
+    ],
+)
+def test_percentiles_are_values_that_were_there(
+    values: Sequence[float], p50: float, p99: float
+) -> None:
+    assert percentiles(np.array(values, np.float32)) == Percentiles(p50, p99)
 
 
 def test_lateness_of_ticks_is_read_on_from_where_it_was_left() -> None:
