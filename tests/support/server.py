@@ -202,9 +202,11 @@ class RawAgent:
         async with connect(call_in["url"], additional_headers=headers) as socket:
             yield cls(socket)
 
-    async def command(self, name: str, command_id: str = "cmd") -> None:
+    async def command(self, name: str, command_id: str = "cmd", **arguments: Any) -> None:
         """Send a command."""
-        data = {"command_id": command_id, "command": name, "timeout_ms": 10_000}
+        data: dict[str, Any] = {"command_id": command_id, "command": name, "timeout_ms": 10_000}
+        if arguments:
+            data["data"] = arguments
         await self.socket.send(json.dumps({"type": "command", "data": data}))
 
     async def serve(self) -> None:

@@ -184,7 +184,7 @@ class Exchange:
     # --- placing ---------------------------------------------------------------------------
 
     def check_room(self, connector_uuid: str) -> None:
-        """Return if a connector may have one more call, else raise `Draining` or `QuotaExceeded`."""
+        """Return if a connector may have one more call; else raise one of the two."""
         if self.is_draining:
             raise Draining("the server is finishing its calls and takes no new ones")
         running = sum(call.identity.connector_uuid == connector_uuid for call in self.calls)

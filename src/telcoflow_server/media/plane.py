@@ -363,8 +363,8 @@ class Row:
     def tap(self, slot: Slot, sink: FrameSink, sample_rate_hz: int) -> None:
         """Give `sink`, on every tick from the next one on, what the leg in `slot` says.
 
-        Silence while the slot is free, or holds a tone. Untouched by the stage. Ends with the row, or when the
-        sink raises.
+        Silence while the slot is free, or holds a tone. Untouched by the stage. Ends with the row,
+        or when the sink raises.
 
         Raises:
             ValueError: the row is closed, or the rate is none of ours.
