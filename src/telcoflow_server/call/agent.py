@@ -112,9 +112,10 @@ class AgentEnd:
             )
         )
 
-    def tell_progress(self, progress: DialProgress) -> None:
-        """Tell how far ringing somebody has come."""
-        self._send(CallEventMessage(CallEventData(CallEventName.PROGRESS, state=progress)))
+    def tell_progress(self, progress: DialProgress, failure: ErrorCode | None) -> None:
+        """Tell how far ringing somebody has come, and why nobody came, once that is known."""
+        data = CallEventData(CallEventName.PROGRESS, state=progress, error_code=failure)
+        self._send(CallEventMessage(data))
 
     def dismiss(self, code: CloseCode = CloseCode.NORMAL, reason: str = "call ended") -> None:
         """Tell that the call is over for this agent, which is still there, and close its link."""

@@ -145,7 +145,7 @@ class Ringing:
         progress = self.dialling.progress
         if progress is not None and progress is not self._told:
             self._told = progress
-            self._agent.tell_progress(progress)
+            self._agent.tell_progress(progress, self.dialling.failure)
 
     def stop(self, stage: Stage) -> None:
         """Give up; the people hear each other as in `stage` again."""
