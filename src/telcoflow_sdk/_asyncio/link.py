@@ -15,7 +15,6 @@ import ssl
 from collections.abc import Mapping
 from contextlib import suppress
 from http import HTTPStatus
-from typing import Protocol
 from urllib.parse import urlsplit
 
 import msgspec
@@ -27,6 +26,24 @@ from telcoflow_sdk._asyncio.tls import refusal_of
 from telcoflow_sdk.protocol.codec import MAX_MESSAGE_BYTES
 from telcoflow_sdk.protocol.codes import CloseCode
 from telcoflow_sdk.protocol.fragments import Assembler, FragmentError
+from telcoflow_sdk.protocol.link import (
+    Link,
+    LinkError,
+    LinkEvents,
+    LinkOpener,
+    LinkRefused,
+    LinkUntrusted,
+)
+
+__all__ = [
+    "Link",
+    "LinkError",
+    "LinkEvents",
+    "LinkRefused",
+    "LinkUntrusted",
+    "WebSocketLink",
+    "open_link",
+]
 
 CONNECT_TIMEOUT_S = 10.0
 CLOSE_TIMEOUT_S = 1.0
@@ -51,51 +68,8 @@ _logger = logging.getLogger("telcoflow_sdk")
 _silent = logging.Logger("telcoflow_sdk.picows", level=logging.CRITICAL + 1)
 
 
-class LinkError(Exception):
-    """The link could not be opened. The text is fit for logs."""
-
-
-class LinkRefused(LinkError):
-    """The server answered the upgrade request with something else than a WebSocket.
-
-    Attributes:
-        status: HTTP status.
-        code: The `code` of a JSON body, or "".
-    """
-
-    def __init__(self, status: int, code: str) -> None:
-        super().__init__(f"HTTP {status} {code}".rstrip())
-        self.status = status
-        self.code = code
-
-
-class LinkUntrusted(LinkError):
-    """The server refused our certificate in the TLS handshake; the text says why."""
-
-
-class LinkEvents(Protocol):
-    """What a link tells its owner; called on the event loop, must not raise."""
-
-    def link_opened(self, link: Link) -> None:
-        """The upgrade is done; messages may be sent."""
-
-    def text_received(self, data: bytes) -> None:
-        """One whole text message arrived, as UTF-8."""
-
-    def binary_received(self, data: bytes) -> None:
-        """One whole binary message arrived."""
-
-    def link_lost(self, code: int | None, reason: str) -> None:
-        """The socket is closed, by whomever; the last call.
-
-        Args:
-            code: The server's close code, None when the socket just broke.
-            reason: The server's words; may be anything.
-        """
-
-
-class Link(picows.WSListener):
-    """An open WebSocket.
+class WebSocketLink(picows.WSListener):
+    """A `Link` that is an open WebSocket.
 
     Concurrency: the event loop's thread only. Nothing waits but `wait_closed`.
     """
@@ -255,13 +229,16 @@ async def open_link(
 
     Cancellation: closes what was opened; nothing is left.
     """
+    loop = asyncio.get_running_loop()
+    if isinstance(loop, LinkOpener):
+        return await loop.open_link(url, events, headers)
     sockets: list[socket.socket] = []
 
     async def connect(parsed: WSParsedURL) -> socket.socket:
         sockets.append(await _connect_tcp(parsed.host, parsed.port))
         return sockets[0]
 
-    link = Link(events)
+    link = WebSocketLink(events)
     try:
         async with asyncio.timeout(CONNECT_TIMEOUT_S):
             opened: tuple[object, object] = await picows.ws_connect(

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from telcoflow_sdk._asyncio.control import ControlConnection
-from telcoflow_sdk._asyncio.link import Link
+from telcoflow_sdk._asyncio.link import WebSocketLink
 from telcoflow_sdk.protocol.control import ControlEngine
 
 
-class Wire(Link):
+class Wire(WebSocketLink):
     """An open link whose far end is the test."""
 
     def __init__(self, connection: ControlConnection) -> None:
