@@ -32,6 +32,11 @@ class Certificate:
         """Return the fingerprint, as the settings take it."""
         return self.x509.fingerprint(hashes.SHA256()).hex()
 
+    @property
+    def der(self) -> bytes:
+        """Return the certificate as it is shown in a handshake."""
+        return self.x509.public_bytes(serialization.Encoding.DER)
+
 
 class Authority:
     """Signs certificates; its files are in one directory.
@@ -116,7 +121,7 @@ class Authority:
                 .build()
             )
         revocations = builder.sign(self._key, hashes.SHA256())
-        file = self._folder / f"{self._name}-revoked.pem"
+        file = self._folder / f"{self._name}.crl.pem"
         file.write_bytes(revocations.public_bytes(serialization.Encoding.PEM))
         return file
 
