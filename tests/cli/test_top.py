@@ -21,7 +21,7 @@ from tests.support.commands import START_TIMEOUT_S, example, sandbox, telcoflow,
 
 def overview(calls: int = 1, **more: object) -> Overview:
     call = LiveCall("0123456789ab", "front[bold]desk", "CONNECTED", "whisper", 61_000, 3_661_000,
-                    40.4, 60.0, 2, 60, 1)  # fmt: skip
+                    -23.4, -96.0, 40.4, 60.0, 2, 60, 1)  # fmt: skip
     ended = EndedCall("ba9876543210", EndReason.AGENT_LOST, 5_000, 0, 0)
     fields: dict[str, object] = {
         "is_draining": False,
@@ -45,8 +45,8 @@ def test_a_call_is_a_line() -> None:
 
     assert lines[0] == "1 call  tick lateness p50 0.08 ms, p99 0.31 ms"
     assert lines[2].split() == [
-        "01234567", "front[bold]desk", "CONNECTED", "whisper", "1:01", "40", "ms", "60", "ms", "2",
-        "(60", "ms)", "1",
+        "01234567", "front[bold]desk", "CONNECTED", "whisper", "1:01", "-23", "dB", "silent",
+        "40", "ms", "60", "ms", "2", "(60", "ms)", "1",
     ]  # fmt: skip
     assert lines[4].split() == ["ba987654", "agent_lost", "0:05", "0"]
 

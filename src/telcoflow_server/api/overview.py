@@ -22,6 +22,8 @@ from telcoflow_server.api.metrics import CONTENT_TYPE, UNKNOWN_LATENESS, Metrics
 from telcoflow_server.call.call import Call
 from telcoflow_server.call.exchange import Exchange
 from telcoflow_server.call.report import CallReport, Percentiles, percentiles
+from telcoflow_server.legs.simulated import level_db
+from telcoflow_server.media.routing import Slot
 from telcoflow_server.ticker import Ticker
 
 ENDED_CALLS_KEPT = 20
@@ -35,7 +37,7 @@ FORWARDING_HEADERS = ("Forwarded", "X-Forwarded-For", "X-Real-IP", "Via")
 
 
 class LiveCall(Struct, frozen=True):
-    """A running call. `mode` is "" where there is none: before somebody else joined."""
+    """A running call. `mode` is "" where none was chosen; levels are of the last tick."""
 
     call_id: str
     connector_uuid: str
@@ -43,6 +45,8 @@ class LiveCall(Struct, frozen=True):
     mode: str
     since_ms: int
     duration_ms: int
+    caller_db: float
+    agent_db: float
     queued_ms: float
     lead_ms: float
     gaps: int
@@ -166,7 +170,9 @@ def live_call(call: Call) -> LiveCall:
         mode=report.modes[-1].mode if is_connected and report.modes else "",
         since_ms=report.duration_ms - report.states[-1].at_ms,
         duration_ms=report.duration_ms,
-        queued_ms=call.queued_ms,
+        caller_db=round(level_db(call.said(Slot.CALLER)), 1),
+        agent_db=round(level_db(call.said(Slot.AGENT)), 1),
+        queued_ms=round(call.queued_ms, 1),
         lead_ms=report.lead_ms,
         gaps=report.gap_count,
         gap_ms=report.gap_ms,

@@ -11,6 +11,9 @@ from __future__ import annotations
 import logging
 from typing import Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from telcoflow_sdk.audio.format import TICK_MS, AudioFormat
 from telcoflow_sdk.protocol.codes import CloseCode, EndReason, ErrorCode
 from telcoflow_sdk.protocol.commands import CommandName
@@ -130,6 +133,10 @@ class Call:
         """Who hears the agent: barge, whisper or spy; None while there is no callee or agent."""
         is_there = self._agent is not None and self._agent.is_present
         return _MODE_NAMES.get(self._row.audience) if is_there else None
+
+    def said(self, slot: Slot) -> NDArray[np.int16]:
+        """Return what was said in the last tick in a slot of the running call, 24 kHz."""
+        return self._row.said(slot)
 
     # --- people ----------------------------------------------------------------------------
 

@@ -70,7 +70,7 @@ def live_view(line: LiveLine) -> RenderableType:
             ("hears", line.callee_heard_db),
         ]
     for who, level_db in levels:
-        rows.add_row(who, _bar(level_db - FLOOR_DB, -FLOOR_DB), f"{_level(level_db):>8}")
+        rows.add_row(who, _bar(level_db - FLOOR_DB, -FLOOR_DB), f"{level_in_words(level_db):>8}")
     rows.add_row("queued", _bar(line.queued_ms, QUEUE_BAR_MS), f"{line.queued_ms:5.0f} ms")
     mode = f" {line.mode}" if line.mode else ""
     headline = Text.assemble((line.state, "bold"), f"{mode}  {line.at_ms / 1000:.1f} s")
@@ -119,5 +119,6 @@ def _bar(value: float, full: float) -> ProgressBar:
     return ProgressBar(total=full, completed=max(0.0, min(value, full)), width=BAR_COLUMNS)
 
 
-def _level(level_db: float) -> str:
+def level_in_words(level_db: float) -> str:
+    """Return a level as people read it."""
     return "silent" if level_db <= FLOOR_DB else f"{level_db:.0f} dB"

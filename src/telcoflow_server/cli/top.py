@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from telcoflow_server.api.overview import LiveCall, Overview
+from telcoflow_server.cli.live import level_in_words
 from telcoflow_server.cli.node import Node, NodeError
 from telcoflow_server.cli.run import run, stop_signals
 
@@ -111,7 +112,7 @@ def _calls(calls: list[LiveCall]) -> Table:
     table = Table(box=None, header_style="dim", pad_edge=False)
     for name in ("call", "connector", "state"):
         table.add_column(name, no_wrap=True)
-    for name in ("since", "queued", "lead", "gaps", "clears"):
+    for name in ("since", "caller", "agent", "queued", "lead", "gaps", "clears"):
         table.add_column(name, justify="right", no_wrap=True)
     for call in calls:
         # As `Text`: a name may hold what a table would take for markup.
@@ -120,6 +121,8 @@ def _calls(calls: list[LiveCall]) -> Table:
             Text(call.connector_uuid),
             Text(f"{call.state} {call.mode}".strip()),
             _clock(call.since_ms),
+            level_in_words(call.caller_db),
+            level_in_words(call.agent_db),
             f"{call.queued_ms:.0f} ms",
             f"{call.lead_ms:.0f} ms",
             _gaps(call.gaps, call.gap_ms),

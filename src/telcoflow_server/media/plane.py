@@ -448,6 +448,12 @@ class Row:
         self._require_open()
         self._lane = lane
 
+    def said(self, slot: Slot) -> NDArray[np.int16]:
+        """Return the last tick's sound in a slot, at the mix rate; zeros if the slot is free."""
+        self._require_open()
+        sound: NDArray[np.int16] = self._block.samples[self._index, slot].copy()
+        return sound
+
     def write_lane(self, number: int) -> None:
         """Record the tick just mixed; for the plane. A row opened during it has none yet."""
         if self._lane is not None and number >= self.opened_at:

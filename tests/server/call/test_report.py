@@ -11,6 +11,7 @@ import pytest
 from telcoflow_sdk.protocol.codes import EndReason
 from telcoflow_server.call.exchange import LATENESS_TICKS_KEPT
 from telcoflow_server.call.report import CallReport, Percentiles, percentiles
+from telcoflow_server.media.routing import Slot
 from tests.support.exchange import CALLEE, CALLER, MemoryPhone, Node
 
 
@@ -57,6 +58,16 @@ def test_an_ended_call_is_one_line_with_the_numbers_of_its_report(
     assert "modes=" not in text, "what is empty is left out"
     for number in (CALLER, CALLEE):
         assert number not in text
+
+
+def test_what_is_said_can_be_looked_at() -> None:
+    node = Node()
+    call, _ = node.answered_call(MemoryPhone(np.arange(1, 481, dtype=np.int16)))
+
+    node.run(1)
+
+    assert call.said(Slot.CALLER).tolist() == list(range(1, 481))
+    assert not call.said(Slot.AGENT).any()
 
 
 def test_gaps_are_told_with_their_causes(caplog: pytest.LogCaptureFixture) -> None:

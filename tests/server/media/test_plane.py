@@ -23,6 +23,20 @@ def test_both_sides_hear_each_other_bit_exactly() -> None:
     assert (caller.sound == said[1]).all()
 
 
+def test_what_was_said_last_can_be_looked_at() -> None:
+    plane = MediaPlane()
+    row = plane.open_row()
+    join(row, Leg(noise(480, 1)), Leg(noise(480, 2)))
+
+    plane.tick()
+    looked_at = row.said(Slot.CALLER)
+    plane.tick()
+
+    assert (looked_at == noise(480, 1)).all()
+    assert not row.said(Slot.CALLER).any()
+    assert not row.said(Slot.CALLEE).any()
+
+
 def test_nothing_is_heard_while_it_rings() -> None:
     plane = MediaPlane()
     row = plane.open_row()
