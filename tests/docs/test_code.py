@@ -120,7 +120,10 @@ async def test_fragment_runs_in_a_call(block: Block) -> None:
                 else:
                     outcome.set_result(None)
 
-            caller = await Caller(server, http).dial(noise(12_000), hang_up_after_ms=800)
+            callee = {"behaviour": "answer", "after_ms": 0}
+            caller = await Caller(server, http).dial(
+                noise(12_000), hang_up_after_ms=800, callee=callee
+            )
             await caller.ended()
             await outcome
 

@@ -1,6 +1,7 @@
 """Messages that arrive in fragments, put together. No I/O.
 
-Not here: what a message holds (`codec.py`), the socket. Implements RFC 6455 §5.4, for both ends.
+Not here: what a message holds (`codec.py`), the socket. Implements RFC 6455 §5.4 and "Transport"
+of docs/reference/wire.md, for both ends.
 """
 
 from __future__ import annotations

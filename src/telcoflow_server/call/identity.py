@@ -1,6 +1,6 @@
 """What a call is from its beginning: names, numbers, and how long it may take.
 
-Not here: what becomes of it (`call.py`).
+Not here: what becomes of it (`call.py`). Implements docs/explanation/calls.md.
 """
 
 from __future__ import annotations
