@@ -15,7 +15,7 @@ import logging
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -243,10 +243,10 @@ class _Refusal(asyncio.Protocol):
     _timer: asyncio.TimerHandle
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # Of the fast libraries' own classes, which only behave like asyncio's.
+        self._transport = cast("asyncio.Transport", transport)
         loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(REFUSAL_TIMEOUT_S, transport.abort)
+        self._timer = loop.call_later(REFUSAL_TIMEOUT_S, self._transport.abort)
 
     def data_received(self, data: bytes) -> None:
         if not self._transport.is_closing():
