@@ -179,6 +179,7 @@ def test_agent_calls_a_simulated_phone(sandbox: Sandbox) -> None:
     sandbox.book.register("c1", CALLEE, CalleeScript(after_ms=300, script=person))
 
     answer, simulated = sandbox.call_out()
+    (session,) = sandbox.node.exchange.board.sessions("c1")
     agent = sandbox.node.agent(simulated.call)
     command = agent.command("call.answer")
     sandbox.run_until(simulated, "ANSWERED")
@@ -187,6 +188,7 @@ def test_agent_calls_a_simulated_phone(sandbox: Sandbox) -> None:
     sandbox.run_until(simulated, "DISCONNECTED")
 
     assert answer["content"]["created"] is True
+    assert (session.initiator, session.remote_address, session.local_address) == ("SDK", CALLEE, "")
     response = agent.response(command)
     assert response is not None
     assert response["success"] is True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import math
 from collections.abc import AsyncIterator
@@ -16,7 +17,16 @@ import pytest
 
 from telcoflow_sdk.protocol.codes import EndReason
 from telcoflow_server.app import Server
-from tests.support.server import CONNECTOR, KEY, Caller, noise, sandbox
+from tests.support.server import (
+    CONNECTOR,
+    HEADERS,
+    KEY,
+    Caller,
+    http_url,
+    noise,
+    sandbox,
+    wav_bytes,
+)
 
 ROOT = Path(__file__).parents[2]
 PYTHON = ROOT / ".venv-published" / "bin" / "python"
@@ -67,6 +77,7 @@ async def test_the_published_client_echoes_until_the_caller_hangs_up() -> None:
         heard = await caller.recording("heard.wav")
 
     assert agent == {
+        "remote": "+15550100",
         "from": "+15550100",
         "to": "+15550199",
         "answered": True,
@@ -103,3 +114,80 @@ async def test_the_published_client_is_interrupted_and_its_tail_is_not_kept_back
     assert np.array_equal(before[before != 0], speech[: np.count_nonzero(before)])
     assert disconnected["disconnected"] is True
     assert second_report["end_reason"] == EndReason.AGENT_DISCONNECTED
+
+
+async def test_the_published_client_holds_a_conference_and_chooses_who_hears_it() -> None:
+    async with sandbox() as server, aiohttp.ClientSession() as http:
+        async with published_agent(server, "conference") as output:
+            caller = await Caller(server, http).dial(
+                callee={"after_ms": 100}, hang_up_after_ms=9000
+            )
+            report = await caller.ended()
+            agent = await told(output)
+        heard = await caller.recording("heard.wav")
+        callee_heard = await caller.recording("callee-heard.wav")
+
+    done = {"connected", "whisper", "barge", "spy", "disconnected", "answered", "terminated"}
+    assert {name for name in agent if agent[name] is True} == done
+    assert report["end_reason"] == EndReason.AGENT_DISCONNECTED
+    assert [entered["mode"] for entered in report["modes"]][-3:] == ["whisper", "barge", "spy"]
+    connected = next(one["at_ms"] for one in report["states"] if one["name"] == "CONNECTED") * 24
+    values, counts = np.unique(heard[connected:], return_counts=True)
+    assert dict(zip(values, counts, strict=True))[1000] == 4800, "all of the barge"
+    assert set(values) == {0, 1000}, "and not a sample more"
+    assert set(callee_heard) == {0, 1000, 2000}
+    assert np.count_nonzero(callee_heard == 2000) == 4800, "all of the whisper"
+
+
+async def test_the_published_client_hears_that_the_callee_does_not_answer() -> None:
+    async with (
+        sandbox() as server,
+        aiohttp.ClientSession() as http,
+        published_agent(server, "nobody_there") as output,
+    ):
+        caller = await Caller(server, http).dial(callee={"behaviour": "no-answer"})
+        report = await caller.ended()
+        agent = await told(output)
+
+    assert (agent["connected"], agent["code"]) == (False, "CALL_UNANSWERED")
+    assert agent["closed"] is True
+    assert report["end_reason"] == EndReason.AGENT_CLOSED
+    assert report["refusals"] == {"CALL_UNANSWERED": 1}
+
+
+async def test_the_published_client_hears_each_party_by_itself() -> None:
+    says = [np.full(24_000 * 5, value, np.int16) for value in (1000, 300)]
+    callee = {"after_ms": 100, "plays": [{"sound": 1}], "hang_up_after_ms": 1000}
+    async with (
+        sandbox() as server,
+        aiohttp.ClientSession() as http,
+        published_agent(server, "listen") as output,
+    ):
+        caller = await Caller(server, http).dial(*says, plays=[{"sound": 0}], callee=callee)
+        await caller.ended()
+        agent = await told(output)
+
+    # The caller is heard before the callee has come.
+    assert agent["heard"] == [[1000, 1300], [1000], [0, 300]]
+
+
+async def test_the_published_client_calls_a_number() -> None:
+    said = noise(24_000 // 2)
+    phone = {"number": "+15550123", "after_ms": 200, "plays": [{"sound": 0}]}
+    form = aiohttp.FormData({"phone": json.dumps(phone | {"hang_up_after_ms": 1000})})
+    form.add_field("sound", io.BytesIO(wav_bytes(said)), content_type="audio/wav")
+    async with sandbox() as server, aiohttp.ClientSession(headers=HEADERS) as http:
+        async with http.post(http_url(server, "/sandbox/v1/phones"), data=form) as response:
+            assert response.status == 201, await response.text()
+        async with published_agent(server, "+15550123") as output:
+            agent = await told(output)
+        async with http.get(http_url(server, "/sandbox/v1/calls")) as response:
+            (call,) = (await response.json())["items"]
+        caller = Caller(server, http)
+        caller.call_id = call["call_id"]
+        heard = await caller.recording("heard.wav")
+
+    assert agent["remote"] == agent["to"] == "+15550123"
+    assert agent["answered"] is agent["terminated"] is True
+    assert (call["direction"], call["end_reason"]) == ("outbound", EndReason.CALLER_HUNG_UP)
+    assert np.array_equal(heard[heard != 0], said), "the echo of what the person said"

@@ -273,7 +273,6 @@ class Exchange:
         recordings = recordings or Recordings()
         recordings.start(row)
         call = Call(identity, row, times, self._dialer, self)
-        # An outbound call's agent is told whom it calls as the callee; its person is the remote.
         session = Session(
             self.new_id(),
             identity.call_id,
@@ -281,6 +280,7 @@ class Exchange:
             identity.caller,
             identity.callee,
             created_at_s,
+            identity.is_outbound,
         )
         line = _Line(call, session, self._ticks, recordings, on_ended)
         self._lines[identity.call_id] = line

@@ -71,6 +71,8 @@ class Session:
     caller: str
     callee: str
     created_at_s: int
+    is_outbound: bool = False
+    """Whether a client asked for it: then its person, the remote end, is the one called."""
     owner: Client | None = None
     audio: AudioFormat = field(default_factory=AudioFormat)
     """The audio its owner asked for."""
@@ -80,6 +82,16 @@ class Session:
     is_delivered: bool = False
     is_attached: bool = False
     """Whether a media link ever came: from then on the call no longer needs its control link."""
+
+    @property
+    def remote_address(self) -> str:
+        """The number of the call's first person; "" when withheld."""
+        return self.callee if self.is_outbound else self.caller
+
+    @property
+    def local_address(self) -> str:
+        """The connector's number, or ""."""
+        return self.caller if self.is_outbound else self.callee
 
     @property
     def is_waiting(self) -> bool:
@@ -224,8 +236,8 @@ class SessionBoard:
                 "session": {
                     "id": session.session_id,
                     "channel": VOICE_CHANNEL,
-                    "remoteAddress": session.caller,
-                    "localAddress": session.callee,
+                    "remoteAddress": session.remote_address,
+                    "localAddress": session.local_address,
                     "openedAt": session.created_at_s,
                 }
             }
@@ -342,10 +354,10 @@ class SessionBoard:
             SessionInfo(
                 id=session.session_id,
                 channel=VOICE_CHANNEL,
-                initiator="CONNECTOR",
+                initiator="SDK" if session.is_outbound else "CONNECTOR",
                 state="OPEN",
-                remote_address=session.caller,
-                local_address=session.callee,
+                remote_address=session.remote_address,
+                local_address=session.local_address,
                 opened_at=session.created_at_s,
                 closed_at=None,
             )
@@ -374,8 +386,8 @@ def _notification(session: Session) -> bytes:
         SessionNotify(
             session.session_id,
             channel=VOICE_CHANNEL,
-            remote_address=session.caller,
-            local_address=session.callee,
+            remote_address=session.remote_address,
+            local_address=session.local_address,
             activity=NEW_CALL,
             created_at=session.created_at_s,
         )
