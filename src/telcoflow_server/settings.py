@@ -50,6 +50,8 @@ class ServerSettings:
     """API keys as digests, made by `telcoflow keys`. None: those of the connectors only."""
 
     def __post_init__(self) -> None:
+        if not self.host:
+            raise SettingsError("server.host", "must be an address or a name, not ''")
         _check_range("server.port", self.port, 0, 65535)
         if self.media_port is not None:
             _check_range("server.media_port", self.media_port, 0, 65535)

@@ -9,6 +9,7 @@ import pytest
 from telcoflow_server.loading import load
 from telcoflow_server.settings import (
     KEYS,
+    AdminSettings,
     ConnectorSettings,
     ServerSettings,
     Settings,
@@ -105,6 +106,93 @@ def test_bad_file_is_refused_with_key_value_and_what_is_allowed(
     assert said.format(config) in str(caught.value)
 
 
+PORTS = "must be 0 to 65535, not "
+NUMBER, WHOLE, STRING = "must be a number, not ", "must be a whole number, not ", "must be a string"
+BOOLEAN = "must be true or false, not "
+
+WRONG: dict[str, list[tuple[str, str]]] = {
+    "server.host": [("5", STRING + ", not 5"), ("''", "must be an address or a name, not ''")],
+    "server.port": [("-1", PORTS + "-1"), ("65536", PORTS + "65536"), ("'1'", WHOLE + "'1'")],
+    "server.media_port": [("70000", PORTS + "70000"), ("1.5", WHOLE + "1.5")],
+    "server.drain_timeout_s": [
+        ("-1", "must be 0 to 3600, not -1"),
+        ("inf", "must be 0 to 3600, not inf"),
+        ("true", NUMBER + "True"),
+    ],
+    "server.keys_file": [("5", STRING + ", not 5")],
+    "tls.cert_file": [("5", STRING + ", not 5"), ("'a'", "needs tls.key_file, which is not set")],
+    "tls.key_file": [("5", STRING + ", not 5"), ("'a'", "needs tls.cert_file, which is not set")],
+    "tls.client_ca_file": [("[]", STRING + ", not []"), ("'a'", "needs tls.cert_file")],
+    "tls.crl_file": [("{}", STRING + ", not {}"), ("'a'", "needs tls.client_ca_file")],
+    "calls.ring_timeout_s": [("0", "must be 0.1 to 600, not 0"), ("'1'", NUMBER + "'1'")],
+    "calls.record_dir": [("false", STRING + ", not False")],
+    "calls.record_split": [("1", BOOLEAN + "1"), ("true", "needs calls.record_dir")],
+    "media.public_url": [("1", STRING + ", not 1"), ("'http://a'", "ws:// or wss://, not 'http")],
+    "media.require_client_certificate": [
+        ("'yes'", BOOLEAN + "'yes'"),
+        ("true", "needs tls.client_ca_file, which is not set"),
+    ],
+    "limits.messages_per_second": [
+        ("0", "must be 1 to 100000, not 0"),
+        ("1.5", WHOLE + "1.5"),
+    ],
+    "limits.calls_per_connector": [("100001", "must be 1 to 100000, not 100001")],
+    "limits.call_duration_s": [
+        ("0.5", "must be 1 to 604800, not 0.5"),
+        ("nan", "must be 1 to 604800, not nan"),
+    ],
+    "limits.connections_per_address": [("0", "must be 1 to 1000000, not 0")],
+    "limits.connection_attempts_per_minute": [("1000001", "must be 1 to 1000000, not 1000001")],
+    "admin.key": [("5", STRING), ("'hunter2'", "must have at least 16 characters")],
+    "log.level": [("'loud'", "must be debug, info, warning or error, not 'loud'")],
+    "log.json": [("'yes'", BOOLEAN + "'yes'"), ("1979-05-27", BOOLEAN + "datetime.date")],
+}
+"""Values that cannot be, of every setting, and what must be said of them."""
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [(key, value, said) for key, cases in WRONG.items() for value, said in cases],
+)
+def test_a_wrong_value_is_said_with_line_key_value_and_what_is_allowed(
+    config: Path, key: str, value: str, said: str
+) -> None:
+    group, _, name = key.partition(".")
+    config.write_text(f"# a comment\n\n[{group}]\n# {name} = 1\n{name} = {value}\n")
+
+    with pytest.raises(SettingsError) as caught:
+        load(config, {})
+
+    text = str(caught.value)
+    assert text.startswith(f"{key} ")
+    assert said in text
+    assert text.endswith(f" (in {config}, line 5)")
+    assert "hunter2" not in text
+
+
+def test_every_setting_has_a_wrong_value() -> None:
+    assert set(WRONG) == set(KEYS)
+
+
+@pytest.mark.parametrize("key", ["tls.cert_file", "tls.crl_file", "server.keys_file"])
+def test_files_are_found_beside_the_file_that_names_them(config: Path, key: str) -> None:
+    given = {"tls.cert_file": "a", "tls.key_file": "a", "tls.client_ca_file": "a", key: "dir/file"}
+    config.write_text("".join(f'{name} = "{file}"\n' for name, file in given.items()))
+
+    settings = load(config, {})
+
+    group, _, name = key.partition(".")
+    assert getattr(getattr(settings, group), name) == config.parent / "dir" / "file"
+
+
+def test_absolute_files_and_those_of_the_environment_are_taken_as_they_are(config: Path) -> None:
+    config.write_text('[tls]\ncert_file = "/a/b"\nkey_file = "c"\n')
+
+    tls = load(config, {"TELCOFLOW_TLS_KEY_FILE": "here"}).tls
+
+    assert (tls.cert_file, tls.key_file) == (Path("/a/b"), Path("here"))
+
+
 @pytest.mark.parametrize(
     ("variable", "value", "said"),
     [
@@ -158,6 +246,15 @@ def test_connectors_take_their_keys_from_file_environment_and_text(config: Path)
             "connector_uuid='a'\napi_key='b'\n[[connectors]]\nconnector_uuid='a'\napi_key='c'",
             "name 'a' twice",
         ),
+        ("connector_uuid = 'a'\ncertificate_sha256 = 5", "a string or a list of strings"),
+        ("connector_uuid = 'a'\ncertificate_sha256 = [5]", "a string or a list of strings"),
+        ("connector_uuid = 'a'\ncertificate_sha256 = 'ab'", "64 hexadecimal digits, not 'ab'"),
+        ("connector_uuid = 'a'\ncertificate_sha256 = []", "needs exactly one of"),
+        (f"connector_uuid = 'a'\ncertificate_sha256 = '{'a' * 64}'", "need tls.client_ca_file"),
+        (
+            f"connector_uuid = 'a'\ncertificate_sha256 = ['{'a' * 64}', '{':'.join(['AA'] * 32)}']",
+            f"name '{'a' * 64}' twice",
+        ),
     ],
 )
 def test_bad_connector_is_refused_without_showing_its_key(
@@ -173,10 +270,45 @@ def test_bad_connector_is_refused_without_showing_its_key(
     assert "123454321" not in str(caught.value)
 
 
+def test_a_connector_may_have_certificates_and_a_key(config: Path) -> None:
+    first, second = "a" * 64, "B" * 64
+    config.write_text(
+        '[tls]\ncert_file = "a"\nkey_file = "a"\nclient_ca_file = "a"\n'
+        f'[[connectors]]\nconnector_uuid = "a"\ncertificate_sha256 = "{first}"\n'
+        f'[[connectors]]\nconnector_uuid = "b"\ncertificate_sha256 = ["{second}"]\n'
+        'api_key = "k"\n'
+    )
+
+    one, other = load(config, {}).connectors
+
+    assert (one.api_key, one.certificate_sha256) == (None, (first,))
+    assert (other.api_key, other.certificate_sha256) == ("k", (second.lower(),))
+
+
+def test_a_wrong_connector_is_said_with_its_line(config: Path) -> None:
+    config.write_text(
+        '[[connectors]]\nconnector_uuid = "a"\napi_key = "b"\n\n'
+        '[[connectors]]\nconnector_uuid = "c"\ncertificate_sha256 = "d"\n'
+    )
+
+    with pytest.raises(SettingsError, match=r"^connectors\[1\]\.certificate_sha256 .*, line 7\)$"):
+        load(config, {})
+
+
+def test_the_well_known_admin_key_comes_with_the_well_known_connector_only() -> None:
+    own = (ConnectorSettings(connector_uuid="a", api_key="k3y"),)
+
+    assert for_sandbox(Settings()).admin.key == "sandbox"
+    assert for_sandbox(Settings(connectors=own)).admin.key is None
+    with_keys = ServerSettings(keys_file=Path("keys.json"))
+    assert for_sandbox(Settings(server=with_keys)) == Settings(server=with_keys)
+
+
 def test_keys_are_not_in_the_repr() -> None:
     connector = ConnectorSettings(connector_uuid="a", api_key="k3y")
+    admin = AdminSettings(key="k3y-of-the-operator")
 
-    assert "k3y" not in repr(Settings(connectors=(connector,)))
+    assert "k3y" not in repr(Settings(connectors=(connector,), admin=admin))
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "localhost"])
