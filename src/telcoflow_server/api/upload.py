@@ -11,6 +11,7 @@ from typing import TypeVar
 
 import msgspec
 from aiohttp import BodyPartReader, web
+from aiohttp.http import HttpProcessingError
 
 from telcoflow_sdk.protocol.codes import ErrorCode
 from telcoflow_server.api.auth import Refused
@@ -18,6 +19,9 @@ from telcoflow_server.media.sound import Sound, SoundError, load_sound
 
 UPLOAD_LIMIT_BYTES = 32 * 1024 * 1024
 """Eleven minutes of 24 kHz mono, over all sounds of a call."""
+
+UPLOAD_TIMEOUT_S = 60.0
+"""For all of it, even on a slow line."""
 
 SOUNDS_LIMIT = 64
 
@@ -35,10 +39,23 @@ async def read_upload(request: web.Request, name: str, kind: type[T]) -> tuple[T
     Sounds are converted in a thread, so that the tick is not delayed.
 
     Raises:
-        Refused: the form is not one, too big, or something in it is wrong.
+        Refused: the form is not one, too big, too slow, or something in it is wrong.
     """
     if not request.content_type.startswith("multipart/"):
         raise invalid(f"send multipart/form-data with a part `{name}` and parts `sound`")
+    try:
+        async with asyncio.timeout(UPLOAD_TIMEOUT_S):
+            return await _read_form(request, name, kind)
+    except TimeoutError:
+        raise Refused(
+            408, ErrorCode.TIMEOUT, f"the upload took longer than {UPLOAD_TIMEOUT_S:.0f} s"
+        ) from None
+    except (ValueError, ConnectionError, HttpProcessingError, web.RequestPayloadError):
+        # What the library makes of a form that is garbled or breaks off.
+        raise invalid("the form is garbled, or broke off") from None
+
+
+async def _read_form(request: web.Request, name: str, kind: type[T]) -> tuple[T, list[Sound]]:
     content: T | None = None
     sounds: list[Sound] = []
     left_bytes = UPLOAD_LIMIT_BYTES
