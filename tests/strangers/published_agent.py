@@ -1,7 +1,8 @@
 """An agent on the published client, `telcoflow` 1.0.0, run by its own interpreter.
 
 Nothing of ours is imported. Arguments: base URL, API key, connector, what to do in each call; a
-number is called, all other calls are waited for. Prints one JSON object per call.
+number is called, all other calls are waited for. Without an API key the connector is the files
+of a certificate and its key, with a colon between. Prints one JSON object per call.
 """
 
 from __future__ import annotations
@@ -99,9 +100,10 @@ def audio_of(tasks: list[str]) -> CallAudioConfig:
 
 async def main(base_url: str, api_key: str, connector_uuid: str, tasks: list[str]) -> None:
     """Take as many calls as there are tasks, one after the other."""
+    certificate = dict(zip(("cert_path", "key_path"), connector_uuid.split(":"), strict=False))
+    keys = {"api_key": api_key, "connector_uuid": connector_uuid}
     config = SessionManagerConfig.create(
-        api_key=api_key,
-        connector_uuid=connector_uuid,
+        **(keys if api_key else certificate),
         base_url=base_url,
         call_audio=audio_of(tasks),
     )

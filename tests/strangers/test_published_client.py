@@ -6,6 +6,7 @@ import asyncio
 import io
 import json
 import math
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -27,6 +28,7 @@ from tests.support.server import (
     sandbox,
     wav_bytes,
 )
+from tests.support.tls import Trust, running
 
 ROOT = Path(__file__).parents[2]
 PYTHON = ROOT / ".venv-published" / "bin" / "python"
@@ -36,16 +38,22 @@ pytestmark = [pytest.mark.stranger, pytest.mark.slow]
 
 
 @asynccontextmanager
-async def published_agent(server: Server, *tasks: str) -> AsyncIterator[asyncio.StreamReader]:
-    """Run the client in a process and an environment of its own."""
+async def published_agent(
+    server: Server, *tasks: str, trust: Trust | None = None
+) -> AsyncIterator[asyncio.StreamReader]:
+    """Run the client in a process and an environment of its own; with `trust`, over TLS."""
     assert PYTHON.exists(), "run `make setup`: it installs the published client for this test"
+    who, variables = (KEY, CONNECTOR), dict(os.environ)
+    if trust is not None:
+        who = ("", f"{trust.agent.cert_file}:{trust.agent.key_file}")
+        variables["SSL_CERT_FILE"] = str(trust.authority.ca_file)  # its only way to trust ours
     process = await asyncio.create_subprocess_exec(
         PYTHON,
         AGENT,
-        f"ws://127.0.0.1:{server.control_port}",
-        KEY,
-        CONNECTOR,
+        f"{'ws' if trust is None else 'wss'}://127.0.0.1:{server.control_port}",
+        *who,
         *tasks,
+        env=variables,
         stdout=asyncio.subprocess.PIPE,
     )
     assert process.stdout is not None
@@ -191,3 +199,22 @@ async def test_the_published_client_calls_a_number() -> None:
     assert agent["answered"] is agent["terminated"] is True
     assert (call["direction"], call["end_reason"]) == ("outbound", EndReason.CALLER_HUNG_UP)
     assert np.array_equal(heard[heard != 0], said), "the echo of what the person said"
+
+
+async def test_the_published_client_shows_its_certificate_on_the_control_link_only(
+    tmp_path: Path,
+) -> None:
+    trust = Trust(tmp_path)
+    async with (
+        running(trust.settings()) as server,
+        trust.http(server, trust.agent) as http,
+        published_agent(server, "disconnect", trust=trust) as output,
+    ):
+        form = aiohttp.FormData()
+        form.add_field("script", "{}", content_type="application/json")
+        async with http.post("/sandbox/v1/calls", data=form) as response:
+            assert response.status == 201
+        agent = await told(output)
+
+    assert agent["answered"] is True
+    assert agent["disconnected"] is True
