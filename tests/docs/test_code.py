@@ -32,7 +32,7 @@ from telcoflow_sdk.protocol import codec
 from telcoflow_sdk.protocol.codes import NORMAL_END_REASONS
 from telcoflow_server.api.overview import Overview
 from telcoflow_server.api.sandbox import LiveLine
-from telcoflow_server.api.script import PhoneRequest, ScriptRequest
+from telcoflow_server.api.script import CalleeRequest, PhoneRequest, ScriptRequest
 from telcoflow_server.call.report import CallReport
 from telcoflow_server.cli.commands import app
 from telcoflow_server.loading import load
@@ -50,6 +50,7 @@ DECODERS: dict[str, Callable[[bytes], Any]] = {
 STRUCTS: dict[str, type[msgspec.Struct]] = {
     "report": CallReport,
     "script": ScriptRequest,
+    "callee": CalleeRequest,
     "phone": PhoneRequest,
     "live": LiveLine,
     "overview": Overview,
