@@ -32,6 +32,7 @@ from telcoflow_server.api.tally import Port, Tally
 from telcoflow_server.api.tls import tls_context
 from telcoflow_server.call.accounts import Accounts
 from telcoflow_server.call.exchange import Exchange
+from telcoflow_server.call.ports import Dialer
 from telcoflow_server.call.report import CallReport
 from telcoflow_server.call.session import Client, Session
 from telcoflow_server.keys import KeyFileError, digest_of, read_keys
@@ -62,6 +63,7 @@ class Server:
     Args:
         settings: Everything that can be set.
         sandbox: Serve simulated phones, too.
+        dialer: The way to people who are called; in a sandbox that is the simulated phones.
 
     Raises:
         SettingsError: a certificate, key or key file cannot be used.
@@ -72,7 +74,9 @@ class Server:
     Concurrency: one event loop; `start`, `drain` and `stop` are called once each, in this order.
     """
 
-    def __init__(self, settings: Settings, *, sandbox: bool = False) -> None:
+    def __init__(
+        self, settings: Settings, *, sandbox: bool = False, dialer: Dialer | None = None
+    ) -> None:
         self._settings = settings
         self._phone_book = PhoneBook() if sandbox else None
         self._tally = Tally()
@@ -90,7 +94,7 @@ class Server:
             ring_timeout_s=settings.calls.ring_timeout_s,
             call_duration_s=settings.limits.call_duration_s,
             calls_per_connector=settings.limits.calls_per_connector,
-            dialer=self._phone_book,
+            dialer=self._phone_book or dialer,
         )
         self._recorder = Recorder()
         self._ticker = Ticker(self._tick)
@@ -111,6 +115,11 @@ class Server:
         self.host = settings.server.host
         self.control_port = 0
         self.media_port = 0
+
+    @property
+    def exchange(self) -> Exchange:
+        """The calls of this node."""
+        return self._exchange
 
     async def start(self) -> None:
         """Open both ports and start the tick.

@@ -180,22 +180,46 @@ class MediaPort:
         return _rejection(refused)
 
     def _authorize(self, request: picows.WSUpgradeRequest, transport: asyncio.Transport) -> Call:
-        path = request.path.decode("ascii", "replace").partition("?")[0]
-        call_id = path.removeprefix(MEDIA_PATH)
-        if call_id == path or not call_id:
-            raise Refused(404, ErrorCode.NOT_FOUND, f"media links are at {MEDIA_PATH}<call id>")
-        self._tokens.check(request.headers.get("Authorization"), call_id, time.time())
-        call = self._exchange.find(call_id)
-        if call is None:
-            # The token was good, so there was such a call.
-            raise Refused(410, ErrorCode.CALL_ENDED, "the call has ended")
+        call = admit(
+            self._exchange,
+            self._tokens,
+            request.path.decode("ascii", "replace").partition("?")[0],
+            request.headers.get("Authorization"),
+            time.time(),
+        )
         if self._certificates is not None:
             self._certificates.check_certificate(
                 fingerprint_of(transport), call.identity.connector_uuid
             )
-        if call.had_agent:
-            raise Refused(409, ErrorCode.MEDIA_LINK_TAKEN, "the call has its media link already")
         return call
+
+
+def admit(
+    exchange: Exchange, tokens: TokenMint, path: str, authorization: str | None, now_s: float
+) -> Call:
+    """Return the call that a media link is for.
+
+    Args:
+        exchange: Where the calls are.
+        tokens: Who may open a link.
+        path: Of the link's address.
+        authorization: The header, if there was one.
+        now_s: Wall clock, seconds since 1970.
+
+    Raises:
+        Refused: there is no such call, it has its link already, or this is not the token for it.
+    """
+    call_id = path.removeprefix(MEDIA_PATH)
+    if call_id == path or not call_id:
+        raise Refused(404, ErrorCode.NOT_FOUND, f"media links are at {MEDIA_PATH}<call id>")
+    tokens.check(authorization, call_id, now_s)
+    call = exchange.find(call_id)
+    if call is None:
+        # The token was good, so there was such a call.
+        raise Refused(410, ErrorCode.CALL_ENDED, "the call has ended")
+    if call.had_agent:
+        raise Refused(409, ErrorCode.MEDIA_LINK_TAKEN, "the call has its media link already")
+    return call
 
 
 def _rejection(refused: Refused) -> picows.WSUpgradeResponseWithListener:
