@@ -10,19 +10,8 @@ from typing import Any
 import pytest
 
 from telcoflow_sdk._asyncio.control import ControlConnection
-from telcoflow_sdk._asyncio.link import WebSocketLink
 from telcoflow_sdk.protocol.control import ControlEngine
-
-
-class Wire(WebSocketLink):
-    """An open link whose far end is the test."""
-
-    def __init__(self, connection: ControlConnection) -> None:
-        super().__init__(connection)
-        self.sent: list[dict[str, Any]] = []
-
-    def send_text(self, data: bytes) -> None:
-        self.sent.append(json.loads(data))
+from tests.support.wire import Wire
 
 
 class Dialogue:
@@ -33,7 +22,7 @@ class Dialogue:
         engine = ControlEngine(24_000, "mixed", lambda: f"request-{next(numbers)}")
         self.offered: list[object] = []
         self.connection = ControlConnection("ws://host", {}, None, engine, self.offered.append)
-        self.wire = Wire(self.connection)
+        self.wire = Wire()
         self.connection.link_opened(self.wire)
         self.connection.accept_calls()
         self.hears("setup.done", smWsId="sm-1")
@@ -54,7 +43,8 @@ class Dialogue:
         """Return whether a notification of the session is news."""
         self.wire.sent.clear()
         self.hears("session.notify", sessionId="s1")
-        return [message["type"] for message in self.wire.sent] == ["session.open"]
+        (message,) = self.wire.sent or ({},)
+        return message == {"type": "session.open", "sessionId": "s1", "reqId": "request-3"}
 
 
 async def test_call_delivered_to_a_task_that_was_cancelled_meanwhile_is_forgotten() -> None:

@@ -99,6 +99,18 @@ def test_requests_for_nothing_are_ignored(requested_bytes: int) -> None:
     assert not box.has_credit
 
 
+def test_whether_the_oldest_request_can_be_served_at_once() -> None:
+    box = outbox()
+    box.write(bytes(4))
+    without_a_request = box.fills_request
+    box.grant(6)
+    box.grant(2)
+    too_little = box.fills_request
+    box.write(bytes(2))
+
+    assert (without_a_request, too_little, box.fills_request) == (False, False, True)
+
+
 def test_one_huge_request_is_served_in_messages_either_end_accepts() -> None:
     box = outbox()
     box.grant(1_000_000)

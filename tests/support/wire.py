@@ -1,0 +1,35 @@
+"""The open end of a link in memory: keeps what the SDK sends, in order."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from telcoflow_sdk.protocol.codes import CloseCode
+
+
+class Wire:
+    """A `Link` whose far end is the test.
+
+    Attributes:
+        sent: JSON messages, and audio with its channel byte.
+    """
+
+    def __init__(self) -> None:
+        self.sent: list[dict[str, Any] | bytes] = []
+
+    def send_text(self, data: bytes) -> None:
+        self.sent.append(msgspec.json.decode(data))
+
+    def send_binary(self, data: bytes) -> None:
+        self.sent.append(data)
+
+    def close(self, code: CloseCode = CloseCode.NORMAL) -> None:
+        """Do nothing: there is no socket."""
+
+    def abort(self) -> None:
+        """Do nothing: there is no socket."""
+
+    async def wait_closed(self) -> None:
+        """Return at once: there is no socket."""
