@@ -71,6 +71,62 @@ async def test_without_json_the_call_is_summed_up_for_people(server: Sandbox) ->
         assert words in finished.stdout
 
 
+async def test_callee_is_put_through_and_what_each_heard_is_kept(
+    server: Sandbox, tmp_path: Path
+) -> None:
+    heard, callee_heard = tmp_path / "heard.wav", tmp_path / "callee-heard.wav"
+
+    async with example("handoff.py", server.url):
+        finished = await telcoflow_finished(
+            *("call", "--url", server.url, "--play", speech.GOODBYE, "--play-at", "2"),
+            *("--callee-play", speech.GOODBYE, "--callee-play", speech.GOODBYE),
+            *("--record", heard, "--callee-record", callee_heard, "--hang-up-after", "4"),
+        )
+
+    assert finished.exit_code == 0, finished.stderr
+    for words in ("CONNECTED", "modes", "barge", "caller_hung_up"):
+        assert words in finished.stdout
+    lengths = []
+    for file in (heard, callee_heard):
+        with wave.open(str(file)) as recording:
+            lengths.append(recording.getnframes())
+            assert any(recording.readframes(lengths[-1]))
+    assert lengths[0] == lengths[1], "both begin with the call"
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "code"), [("busy", "CALL_BUSY"), ("decline", "CALL_DECLINED")]
+)
+async def test_callee_who_does_not_come_leaves_the_call_a_good_one(
+    server: Sandbox, behaviour: str, code: str
+) -> None:
+    async with example("handoff.py", server.url):
+        finished = await telcoflow_finished(
+            "call", "--url", server.url, "--callee", behaviour, "--json"
+        )
+
+    assert finished.exit_code == 0, finished.stderr
+    report = json.loads(finished.stdout)
+    assert report["end_reason"] == "agent_closed"
+    assert report["refusals"] == {code: 1}
+
+
+async def test_recording_of_a_callee_who_was_never_called_is_a_failure(
+    server: Sandbox, tmp_path: Path
+) -> None:
+    file = tmp_path / "callee-heard.wav"
+    async with example("echo.py", server.url):
+        finished = await telcoflow_finished(
+            *("call", "--url", server.url, "--hang-up-after", "0.3"),
+            *("--callee", "answer", "--callee-record", file),
+        )
+
+    assert finished.exit_code == 1
+    assert "caller_hung_up" in finished.stdout
+    assert "the callee never came to the call" in finished.stderr
+    assert not file.exists()
+
+
 async def test_unanswered_call_exits_1_with_the_reason_on_stderr(server: Sandbox) -> None:
     finished = await telcoflow_finished("call", "--url", server.url, "--json")
 
@@ -131,6 +187,10 @@ async def test_no_sandbox_says_how_to_start_one() -> None:
         (["--play-at", "1"], "given more often (1) than --play (0)"),
         (["--play", "absent.wav"], "does not exist"),
         (["--record", "absent/heard.wav"], "no directory absent"),
+        (["--callee-record", "absent/heard.wav"], "no directory absent"),
+        (["--callee", "sleep"], "'answer', 'busy', 'decline', 'no-answer'"),
+        (["--callee", "busy", "--callee-play", str(speech.GOODBYE)], "only a callee that answers"),
+        (["--callee", "busy", "--callee-record", "x.wav"], "only a callee that answers"),
         (["--hang-up-after", "-1"], "greater than or equal to 0"),
         (["--url", "http://127.0.0.1:9"], "no address such as ws://127.0.0.1:8080"),
     ],
@@ -153,6 +213,17 @@ async def test_terminal_shows_the_call_while_it_runs(server: Sandbox) -> None:
     for words in ("ANSWERED", "caller", "agent", "queued", " ms", " dB"):
         assert words in before_summary
     assert "caller_hung_up" in summary
+
+
+async def test_terminal_shows_who_is_connected_and_who_hears_the_agent(server: Sandbox) -> None:
+    arguments = ("call", "--url", server.url, "--callee-play", str(speech.SENTENCE))
+    async with example("coach.py", server.url):
+        exit_code, shown = await on_a_terminal(*arguments, "--hang-up-after", "1.5")
+
+    assert exit_code == 0
+    before_summary, _, _ = shown.rpartition("states")
+    for words in ("PENDING", "CONNECTED", "spy", "caller", "callee", "hears"):
+        assert words in before_summary
 
 
 async def on_a_terminal(*arguments: str, ctrl_c_after: str | None = None) -> tuple[int, str]:

@@ -6,12 +6,14 @@ import os
 import re
 import signal
 import socket
+import wave
 from pathlib import Path
 
 import aiohttp
 import pytest
 from typer.testing import CliRunner
 
+from telcoflow_server import speech
 from telcoflow_server.cli.commands import app
 from tests.support.commands import example, sandbox, telcoflow, telcoflow_finished
 
@@ -58,6 +60,7 @@ async def test_own_connectors_replace_the_well_known_one(tmp_path: Path) -> None
         (["--host", "0.0.0.0"], {}, "server.host is 0.0.0.0, which other machines can reach"),
         (["--port", "70000"], {}, "server.port must be 0 to 65535, not 70000"),
         (["--log-level", "loud"], {}, "log.level must be debug, info, warning or error"),
+        (["--record-split"], {}, "calls.record_split needs calls.record_dir, which is not set"),
         (["--config", "absent.toml"], {}, "absent.toml cannot be read"),
         ([], {"TELCOFLOW_SERVER_PROT": "1"}, "did you mean TELCOFLOW_SERVER_PORT?"),
     ],
@@ -121,6 +124,27 @@ async def test_second_signal_stops_at_once() -> None:
 
             assert (await server.running.finished()).exit_code == 0
             assert (await running_call.finished()).exit_code == 1
+
+
+async def test_keeps_each_party_s_recording_when_asked_to(tmp_path: Path) -> None:
+    async with (
+        sandbox("--record-dir", tmp_path, "--record-split") as server,
+        example("handoff.py", server.url),
+    ):
+        call = await telcoflow_finished(
+            *("call", "--url", server.url, "--play", speech.GOODBYE, "--json"),
+            *("--callee-play", speech.GOODBYE, "--hang-up-after", "3"),
+        )
+
+    call_id = json.loads(call.stdout)["call_id"]
+    names = [f"{call_id}{who}.wav" for who in ("", ".agent", ".callee", ".caller")]
+    assert sorted(os.listdir(tmp_path)) == sorted(names)
+    lengths = set()
+    for name in names:
+        with wave.open(str(tmp_path / name)) as recording:
+            lengths.add(recording.getnframes())
+            assert any(recording.readframes(recording.getnframes()))
+    assert len(lengths) == 1
 
 
 async def test_keeps_recordings_and_logs_json_when_asked_to(tmp_path: Path) -> None:
