@@ -14,6 +14,7 @@ from typing import TextIO
 
 import msgspec
 
+from telcoflow_server.keys import KEY_PREFIX
 from telcoflow_server.settings import LogSettings
 
 HIDDEN = "<hidden>"
@@ -23,6 +24,7 @@ OUR_LOGGERS = ("telcoflow_sdk", "telcoflow_server")
 _SECRETS = re.compile(
     r"eyJ[\w-]+\.[\w-]+\.[\w-]*"  # a token: RFC 7519, three base64url parts
     r"|(?<=[Bb]earer )\S+"
+    rf"|\b{KEY_PREFIX}_\w+_[\w-]+"  # an API key of ours
     r"|(?<![\w.:-])\+\d{5,15}\b"  # a number dialled: ITU-T E.164
 )
 
@@ -48,7 +50,7 @@ class Pii:
 
 
 def redact(text: str) -> str:
-    """Hide what looks like a token or a dialled number.
+    """Hide what looks like a token, an API key or a dialled number.
 
     The last net under `Pii`, for texts that are not ours: a library's error, a traceback.
     """

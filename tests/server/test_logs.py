@@ -76,7 +76,12 @@ def test_configuring_twice_logs_once() -> None:
 @pytest.mark.parametrize("as_json", [False, True])
 @pytest.mark.parametrize(
     "secret",
-    ["+15550100", "eyJhbGciOiJIUzI1NiJ9.eyJjYWxsIjoiYSJ9.c2lnbmF0dXJl", "Bearer s3cr3t"],
+    [
+        "+15550100",
+        "eyJhbGciOiJIUzI1NiJ9.eyJjYWxsIjoiYSJ9.c2lnbmF0dXJl",
+        "Bearer s3cr3t",
+        "tfk_0badcafe_c2lnbmF0dXJl-_x",
+    ],
 )
 def test_numbers_and_tokens_are_hidden_wherever_they_slip_in(secret: str, as_json: bool) -> None:
     stream = io.StringIO()
