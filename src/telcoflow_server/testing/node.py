@@ -45,6 +45,7 @@ class VirtualNode:
         exchange: The calls.
         links: The links that are open at the server, oldest first.
         address: Host and port, while it runs.
+        media_port: None: there are no sockets.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class VirtualNode:
             dialer=dialer,
         )
         self.links: list[MemoryLink] = []
+        self.media_port = 0
         self._loop = loop
         self._keys = KeyRing()
         assert connector.api_key is not None, "a sandbox's connector has a key"

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol, Self, TypedDict
 
 from telcoflow_server.app import Server
 from telcoflow_server.call.exchange import Exchange, NewCall
@@ -20,10 +21,12 @@ from telcoflow_server.media.plane import MIX_RATE_HZ
 from telcoflow_server.settings import (
     SANDBOX_CONNECTOR,
     CallSettings,
+    MediaSettings,
     ServerSettings,
     Settings,
 )
 from telcoflow_server.testing.line import PhoneLine, PhoneState
+from telcoflow_server.testing.memory import MemoryLink
 from telcoflow_server.testing.node import VirtualNode
 from telcoflow_server.testing.phone import LiveCallee, LivePhone
 from telcoflow_server.testing.virtual import VirtualLoop
@@ -32,6 +35,14 @@ CALLER, CALLEE = "+15550100", "+15550199"
 """Who calls, and whom, unless a test says otherwise."""
 
 RING_TIMEOUT_S = 60.0
+
+
+class Credentials(TypedDict):
+    """Keyword arguments of `TelcoflowClientConfig.sandbox`."""
+
+    api_key: str
+    connector_uuid: str
+    base_url: str
 
 
 class PhoneDirectory:
@@ -71,6 +82,14 @@ class Node(Protocol):
     async def stop(self) -> None:
         """End everything."""
 
+    @property
+    def links(self) -> Sequence[MemoryLink]:
+        """The agents' open links, as far as they are in memory."""
+
+    @property
+    def media_port(self) -> int:
+        """Where media links are, 0 if they are in memory."""
+
 
 class SocketNode:
     """A whole server on free ports of this machine.
@@ -78,13 +97,15 @@ class SocketNode:
     Args:
         dialer: The way to people who are called.
         ring_timeout_s: How long an unanswered call rings.
+        media_url: Where agents find the media port; None: where it is.
     """
 
-    def __init__(self, dialer: Dialer, ring_timeout_s: float) -> None:
+    def __init__(self, dialer: Dialer, ring_timeout_s: float, media_url: str | None) -> None:
         settings = Settings(
             server=ServerSettings(port=0),
             connectors=(SANDBOX_CONNECTOR,),
             calls=CallSettings(ring_timeout_s=ring_timeout_s),
+            media=MediaSettings(public_url=media_url),
         )
         self._server = Server(settings, dialer=dialer)
 
@@ -102,6 +123,16 @@ class SocketNode:
         """See `Node`."""
         await self._server.stop()
 
+    @property
+    def links(self) -> Sequence[MemoryLink]:
+        """See `Node`: none is."""
+        return ()
+
+    @property
+    def media_port(self) -> int:
+        """See `Node`."""
+        return self._server.media_port
+
 
 class Sandbox:
     """A telephone network of phones that the test holds.
@@ -118,6 +149,8 @@ class Sandbox:
 
     Args:
         ring_timeout_s: How long a call rings that no agent answers.
+        media_url: Where agents find the media links if something is between them and the
+            sandbox. None: where the sandbox is.
 
     Attributes:
         base_url: Where agents connect to.
@@ -125,8 +158,11 @@ class Sandbox:
     Concurrency: the event loop that it was entered on.
     """
 
-    def __init__(self, *, ring_timeout_s: float = RING_TIMEOUT_S) -> None:
+    def __init__(
+        self, *, ring_timeout_s: float = RING_TIMEOUT_S, media_url: str | None = None
+    ) -> None:
         self._ring_timeout_s = ring_timeout_s
+        self._media_url = media_url
         self._phones = PhoneDirectory()
         self._node: Node | None = None
         self.base_url = ""
@@ -136,7 +172,7 @@ class Sandbox:
         if isinstance(loop, VirtualLoop):
             self._node = VirtualNode(loop, SANDBOX_CONNECTOR, self._phones, self._ring_timeout_s)
         else:
-            self._node = SocketNode(self._phones, self._ring_timeout_s)
+            self._node = SocketNode(self._phones, self._ring_timeout_s, self._media_url)
         self._node.exchange.board.make_call = self._make_call
         self.base_url = await self._node.start()
         return self
@@ -152,8 +188,8 @@ class Sandbox:
         await node.stop()
 
     @property
-    def credentials(self) -> dict[str, str]:
-        """What `TelcoflowClientConfig.sandbox` needs: key, connector and address."""
+    def credentials(self) -> Credentials:
+        """What `TelcoflowClientConfig.sandbox` needs to find this sandbox."""
         assert SANDBOX_CONNECTOR.api_key is not None, "the sandbox's own connector has a key"
         return {
             "api_key": SANDBOX_CONNECTOR.api_key,
@@ -164,9 +200,23 @@ class Sandbox:
     @property
     def exchange(self) -> Exchange:
         """The server's calls. Raises `RuntimeError` outside of `async with`."""
+        return self._running.exchange
+
+    @property
+    def links(self) -> Sequence[MemoryLink]:
+        """The agents' open links, oldest first, to be cut or held; in virtual time only."""
+        return tuple(self._running.links)
+
+    @property
+    def media_port(self) -> int:
+        """The port that `media_url` is to lead to; 0 in virtual time."""
+        return self._running.media_port
+
+    @property
+    def _running(self) -> Node:
         if self._node is None:
             raise RuntimeError("the sandbox is not running: use it in `async with Sandbox()`")
-        return self._node.exchange
+        return self._node
 
     async def dial(self, *, caller: str = CALLER, callee: str = CALLEE) -> LivePhone:
         """Call the agents that have joined, or join while it rings; return the caller's phone.

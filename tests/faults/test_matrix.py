@@ -1,0 +1,123 @@
+"""Every fault at every moment of a call, on either link: the people on the phone never suffer more
+than silence or a hang-up, and nothing is left behind. In virtual time.
+"""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from telcoflow_sdk.protocol.codes import EndReason
+from telcoflow_sdk.testing import run_virtual
+from tests.support.faults import Fault
+from tests.support.faulty_call import (
+    AGENT_SAYS,
+    BEGINS_S,
+    LAST_WORDS,
+    LOWEST,
+    QUESTION,
+    Faulty,
+    Moment,
+    Samples,
+    Which,
+    assert_no_loop,
+    run,
+    said_by,
+)
+
+HARMLESS = (Fault.FREEZE, Fault.BYTEWISE)
+"""What a media link survives: what was held up arrives, late."""
+
+NOTICED_S = 22.0
+"""After this a link that is dead without a word is taken for dead: 20 s, and a way to say so."""
+
+RINGBACK_S = 1.02
+"""The callee answers after a second; the tick on which it does belongs to the ringing."""
+
+
+def open_descriptors() -> set[str]:
+    return {one.name for one in Path("/proc/self/fd").glob("*")}
+
+
+def run_without_a_trace(which: Which, fault: Fault, moment: Moment) -> Faulty:
+    """Run it; assert that nothing of it is left."""
+    threads, descriptors = set(threading.enumerate()), open_descriptors()
+
+    outcome = run_virtual(run(which, fault, moment))
+
+    assert outcome.left == []
+    assert set(threading.enumerate()) == threads
+    assert open_descriptors() == descriptors
+    return outcome
+
+
+def ringback_s(heard: Samples) -> float:
+    """Return for how long something else than speech was heard."""
+    tone = (heard != 0) & (np.abs(heard.astype(np.int32)) < LOWEST)
+    return float(tone.sum()) / 24_000
+
+
+def assert_people_were_well_treated(outcome: Faulty) -> None:
+    caller, callee = outcome.caller.heard.samples, outcome.callee.heard.samples
+    assert_no_loop(caller, AGENT_SAYS)
+    assert_no_loop(callee, AGENT_SAYS)
+    assert_no_loop(callee, np.concatenate((QUESTION, LAST_WORDS)))
+    assert_no_loop(np.frombuffer(bytes(outcome.agent_heard), np.int16), QUESTION)
+    assert ringback_s(caller) <= RINGBACK_S, "ringback goes on"
+    if outcome.was_connected:
+        last_words = callee[callee <= LAST_WORDS.max()]
+        assert last_words.tolist() == LAST_WORDS.tolist(), "caller and callee go on"
+
+
+@pytest.mark.parametrize("moment", Moment)
+@pytest.mark.parametrize("fault", Fault)
+def test_a_fault_of_the_control_link_is_not_heard_in_a_call(fault: Fault, moment: Moment) -> None:
+    outcome = run_without_a_trace(Which.CONTROL, fault, moment)
+
+    assert_people_were_well_treated(outcome)
+    assert said_by(outcome.caller.heard.samples, AGENT_SAYS).tolist() == AGENT_SAYS.tolist()
+    assert (outcome.reason, outcome.errors) == (EndReason.CALLER_HUNG_UP, [])
+    assert outcome.was_connected
+    assert outcome.is_well_again
+
+
+@pytest.mark.parametrize("moment", Moment)
+@pytest.mark.parametrize("fault", HARMLESS)
+def test_what_was_held_up_on_the_media_link_is_heard_late_and_whole(
+    fault: Fault, moment: Moment
+) -> None:
+    outcome = run_without_a_trace(Which.MEDIA, fault, moment)
+
+    assert_people_were_well_treated(outcome)
+    assert said_by(outcome.caller.heard.samples, AGENT_SAYS).tolist() == AGENT_SAYS.tolist()
+    assert (outcome.reason, outcome.errors) == (EndReason.CALLER_HUNG_UP, [])
+    assert outcome.is_well_again
+
+
+@pytest.mark.parametrize("moment", Moment)
+@pytest.mark.parametrize("fault", [one for one in Fault if one not in HARMLESS])
+def test_a_call_that_loses_its_media_link_ends_or_goes_on_without_the_agent(
+    fault: Fault, moment: Moment
+) -> None:
+    outcome = run_without_a_trace(Which.MEDIA, fault, moment)
+
+    assert_people_were_well_treated(outcome)
+    if outcome.was_connected:
+        assert outcome.reason is EndReason.CALLER_HUNG_UP
+    else:
+        assert outcome.reason is EndReason.AGENT_LOST
+        assert outcome.ended_s <= BEGINS_S[moment] + NOTICED_S
+    assert outcome.is_well_again
+
+
+def test_a_call_with_a_fault_gives_the_same_bytes_again() -> None:
+    first, again = (
+        run_virtual(run(Which.MEDIA, Fault.SLOW, Moment.AGENT_TALKING)) for _ in range(2)
+    )
+
+    assert first.caller.heard.pcm == again.caller.heard.pcm
+    assert first.agent_heard == again.agent_heard
+    assert first.ended_s == again.ended_s
