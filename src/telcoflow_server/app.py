@@ -53,6 +53,9 @@ CONTROL_PATH = "/v1/agent/session-manager"
 IDLE_CONNECTION_S = 5.0
 """An HTTP connection that says nothing for so long is closed."""
 
+LINGERING_S = 1.0
+"""How long the rest of a request is read after it was refused, so that the answer arrives."""
+
 SHUTDOWN_S = 5.0
 """How long handlers of closed links may take to return."""
 
@@ -223,6 +226,7 @@ class Server:
             handle_signals=False,
             keepalive_timeout=IDLE_CONNECTION_S,
             shutdown_timeout=SHUTDOWN_S,
+            lingering_time=LINGERING_S,
         )
         await self._runner.setup()
         refused = (Port.CONTROL, ErrorCode.RATE_LIMITED)

@@ -19,7 +19,7 @@ from telcoflow_sdk.protocol.codes import EndReason, ErrorCode
 from telcoflow_server.api.auth import Refused
 from telcoflow_server.api.http import RestPort, json_response
 from telcoflow_server.api.script import PhoneRequest, ScriptError, ScriptRequest
-from telcoflow_server.api.upload import decode, invalid, read_upload
+from telcoflow_server.api.upload import invalid, read_json, read_upload
 from telcoflow_server.call.exchange import Draining, NewCall, QuotaExceeded
 from telcoflow_server.legs.simulated import Levels
 from telcoflow_server.media.sound import Sound
@@ -105,7 +105,7 @@ class SandboxPort:
         connector_uuid = self._rest.connector_of(request)
         sounds: list[Sound] = []
         if request.content_type == "application/json":
-            wanted = decode(await request.read(), "phone", PhoneRequest)
+            wanted = await read_json(request, "phone", PhoneRequest)
         else:
             wanted, sounds = await read_upload(request, "phone", PhoneRequest)
         try:

@@ -7,6 +7,8 @@ Implements the uploads of docs/reference/rest.md.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import TypeVar
 
 import msgspec
@@ -43,9 +45,23 @@ async def read_upload(request: web.Request, name: str, kind: type[T]) -> tuple[T
     """
     if not request.content_type.startswith("multipart/"):
         raise invalid(f"send multipart/form-data with a part `{name}` and parts `sound`")
+    async with _in_time():
+        return await _read_form(request, name, kind)
+
+
+async def read_json(request: web.Request, name: str, kind: type[T]) -> T:
+    """Read a body of JSON. Raises `Refused`: as `read_upload`; `name` is for its words."""
+    async with _in_time():
+        data = await request.read()
+    return _decode(data, name, kind)
+
+
+@asynccontextmanager
+async def _in_time() -> AsyncIterator[None]:
+    """Refuse a body that takes too long to come, or is none."""
     try:
         async with asyncio.timeout(UPLOAD_TIMEOUT_S):
-            return await _read_form(request, name, kind)
+            yield
     except TimeoutError:
         raise Refused(
             408, ErrorCode.TIMEOUT, f"the upload took longer than {UPLOAD_TIMEOUT_S:.0f} s"
@@ -66,7 +82,7 @@ async def _read_form(request: web.Request, name: str, kind: type[T]) -> tuple[T,
         data = await _read_part(part, left_bytes)
         left_bytes -= len(data)
         if part.name == name:
-            content = decode(data, name, kind)
+            content = _decode(data, name, kind)
         elif part.name == "sound":
             if len(sounds) >= SOUNDS_LIMIT:
                 raise invalid(f"more than {SOUNDS_LIMIT} sounds")
@@ -81,8 +97,7 @@ async def _read_form(request: web.Request, name: str, kind: type[T]) -> tuple[T,
     return content, sounds
 
 
-def decode(data: bytes, name: str, kind: type[T]) -> T:
-    """Return JSON as the struct it should be. Raises `Refused`, which says what is wrong."""
+def _decode(data: bytes, name: str, kind: type[T]) -> T:
     try:
         return msgspec.json.decode(data, type=kind)
     except (msgspec.DecodeError, UnicodeError) as error:

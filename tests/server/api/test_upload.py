@@ -39,6 +39,7 @@ async def test_a_client_that_drops_its_upload_is_nobody_s_error(
         reader, witness = await send(server, b"nonsense", 8)  # answered after the drop was seen
         await reader.readline()
         witness.close()
+        await witness.wait_closed()
 
     assert caplog.text == ""
 
@@ -52,6 +53,7 @@ async def test_an_upload_that_stalls_is_answered(
     status = await reader.readline()
     answer = await reader.readuntil(b"}")
     writer.close()
+    await writer.wait_closed()
 
     assert b" 408 " in status
     assert b"TIMEOUT" in answer
@@ -63,5 +65,6 @@ async def test_a_garbled_form_is_answered(server: Server, body: bytes) -> None:
 
     status = await reader.readline()
     writer.close()
+    await writer.wait_closed()
 
     assert b" 400 " in status
