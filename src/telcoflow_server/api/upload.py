@@ -7,8 +7,7 @@ Implements the uploads of docs/reference/rest.md.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable
 from typing import TypeVar
 
 import msgspec
@@ -45,23 +44,19 @@ async def read_upload(request: web.Request, name: str, kind: type[T]) -> tuple[T
     """
     if not request.content_type.startswith("multipart/"):
         raise invalid(f"send multipart/form-data with a part `{name}` and parts `sound`")
-    async with _in_time():
-        return await _read_form(request, name, kind)
+    return await _in_time(_read_form(request, name, kind))
 
 
 async def read_json(request: web.Request, name: str, kind: type[T]) -> T:
     """Read a body of JSON. Raises `Refused`: as `read_upload`; `name` is for its words."""
-    async with _in_time():
-        data = await request.read()
-    return _decode(data, name, kind)
+    return _decode(await _in_time(request.read()), name, kind)
 
 
-@asynccontextmanager
-async def _in_time() -> AsyncIterator[None]:
-    """Refuse a body that takes too long to come, or is none."""
+async def _in_time(reading: Awaitable[T]) -> T:
+    """Return what is read; refuse a body that takes too long to come, or breaks off."""
     try:
         async with asyncio.timeout(UPLOAD_TIMEOUT_S):
-            yield
+            return await reading
     except TimeoutError:
         raise Refused(
             408, ErrorCode.TIMEOUT, f"the upload took longer than {UPLOAD_TIMEOUT_S:.0f} s"

@@ -12,19 +12,20 @@ from telcoflow_server.app import Server
 from tests.support.server import HEADERS
 
 HEAD = (
-    "POST /sandbox/v1/calls HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n"
-    "Content-Type: multipart/form-data; boundary=b\r\n"
+    "POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\nContent-Type: {content}\r\n"
     + "".join(f"{name}: {value}\r\n" for name, value in HEADERS.items())
     + "\r\n"
 )
+FORM = ("/sandbox/v1/calls", "multipart/form-data; boundary=b")
+JSON = ("/sandbox/v1/phones", "application/json")
 BEGINNING = b'--b\r\nContent-Disposition: form-data; name="script"\r\n\r\n{"from'
 
 
 async def send(
-    server: Server, body: bytes, length: int
+    server: Server, body: bytes, length: int, what: tuple[str, str] = FORM
 ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     reader, writer = await asyncio.open_connection("127.0.0.1", server.control_port)
-    writer.write(HEAD.format(length=length).encode() + body)
+    writer.write(HEAD.format(path=what[0], length=length, content=what[1]).encode() + body)
     await writer.drain()
     return reader, writer
 
@@ -44,11 +45,12 @@ async def test_a_client_that_drops_its_upload_is_nobody_s_error(
     assert caplog.text == ""
 
 
+@pytest.mark.parametrize("what", [FORM, JSON], ids=["form", "json"])
 async def test_an_upload_that_stalls_is_answered(
-    server: Server, monkeypatch: pytest.MonkeyPatch
+    server: Server, monkeypatch: pytest.MonkeyPatch, what: tuple[str, str]
 ) -> None:
     monkeypatch.setattr(upload, "UPLOAD_TIMEOUT_S", 0.1)
-    reader, writer = await send(server, BEGINNING, 10_000)
+    reader, writer = await send(server, BEGINNING, 10_000, what)
 
     status = await reader.readline()
     answer = await reader.readuntil(b"}")
