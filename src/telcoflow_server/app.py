@@ -171,10 +171,17 @@ class Server:
         self._tls = context
 
     async def drain(self) -> None:
-        """Refuse new calls; return when the running ones have ended or the time for that is up."""
+        """Refuse new calls; return when the running ones have ended or the time for that is up.
+
+        A sandbox then waits a little, so that the recordings of its last calls can be fetched.
+        """
         self._exchange.is_draining = True
-        if self._exchange.call_count == 0:
-            return
+        if self._exchange.call_count > 0:
+            await self._wait_for_calls()
+        if self._simulation is not None:
+            await asyncio.sleep(self._simulation.fetch_grace_s)
+
+    async def _wait_for_calls(self) -> None:
         empty = asyncio.Event()
         self._exchange.on_empty = empty.set
         logger.info("waiting for %d calls to end", self._exchange.call_count)

@@ -258,6 +258,14 @@ def for_sandbox(settings: Settings) -> Settings:
         SettingsError: other machines could reach it; a key that everybody knows stays at home.
     """
     if settings.connectors or settings.server.keys_file is not None:
+        if SANDBOX_NAME in {c.api_key for c in settings.connectors} and not (
+            settings.server.is_loopback
+        ):
+            raise SettingsError(
+                "connectors",
+                f"have the sandbox's own key, which everybody knows, on {settings.server.host}, "
+                "which other machines can reach: make a key of your own",
+            )
         return settings
     if not settings.server.is_loopback:
         raise SettingsError(

@@ -37,8 +37,12 @@ from telcoflow_server.media.plane import MIX_RATE_HZ
 from telcoflow_server.media.record import Lane, Recorder
 from telcoflow_server.media.routing import Slot
 
-FINISHED_CALLS_KEPT = 32
-"""Reports and recordings of ended calls that can still be fetched."""
+FINISHED_CALLS_KEPT = 500
+"""Reports and recordings of ended calls that can still be fetched: more than end at once in a
+load test on one machine. Their files are a minute of speech, about 10 MB, each."""
+
+FETCH_GRACE_S = 2.0
+"""How long recordings stay for whoever placed the last calls of a sandbox that shuts down."""
 
 PHONES_KEPT = 64
 """Registered phones; each may hold minutes of sound."""
@@ -149,6 +153,12 @@ class Simulation:
         self._recorder = recorder
         self._folders = folders
         self._calls: OrderedDict[str, SimulatedCall] = OrderedDict()
+        self._last_end_s = -FETCH_GRACE_S
+
+    @property
+    def fetch_grace_s(self) -> float:
+        """How long to wait before the recordings of the calls that ended last are deleted."""
+        return max(0.0, self._last_end_s + FETCH_GRACE_S - time.monotonic())
 
     def place(
         self, new_call: NewCall, script: Script, callee_script: CalleeScript | None
@@ -253,7 +263,9 @@ class Simulation:
         simulated = self._calls[call.identity.call_id]
         self.book.disconnect(call.identity.call_id)
         simulated.report = self.exchange.report(call)
+        simulated.caller = simulated.callee = None  # they hold the sounds they played
         simulated.ended.set()
+        self._last_end_s = time.monotonic()
         finished = [other for other in self._calls.values() if other.report is not None]
         for old in finished[:-FINISHED_CALLS_KEPT]:
             del self._calls[old.call.identity.call_id]

@@ -112,6 +112,45 @@ async def test_first_signal_lets_running_calls_end_and_refuses_new_ones() -> Non
         assert (await server.running.finished()).exit_code == 0
 
 
+async def test_a_call_that_ends_after_the_first_signal_still_gets_its_recording(
+    tmp_path: Path,
+) -> None:
+    """Found in review: the sandbox was gone before the recording could be fetched."""
+    file = tmp_path / "heard.wav"
+    arguments = ("--hang-up-after", "1", "--record", file, "--json")
+    async with sandbox() as server, example("echo.py", server.url):
+        call = asyncio.create_task(telcoflow_finished("call", "--url", server.url, *arguments))
+        await call_runs(server.url)
+
+        server.running.signal(signal.SIGTERM)
+        finished = await call
+
+    assert finished.exit_code == 0, finished.stderr
+    assert json.loads(finished.stdout)["end_reason"] == "caller_hung_up"
+    with wave.open(str(file)) as heard:
+        assert heard.getnframes() >= 24_000
+
+
+async def test_a_folder_that_cannot_be_written_is_refused_before_the_first_call(
+    tmp_path: Path,
+) -> None:
+    taken = tmp_path / "file"
+    taken.touch()
+
+    finished = await telcoflow_finished("sandbox", "--port", "0", "--record-dir", taken)
+
+    assert finished.exit_code == 1
+    assert f"no file can be written in {taken}" in finished.stderr
+    assert finished.stdout == ""
+
+
+async def test_a_folder_for_recordings_is_made(tmp_path: Path) -> None:
+    folder = tmp_path / "new" / "folder"
+
+    async with sandbox("--record-dir", folder):
+        assert folder.is_dir()
+
+
 async def test_second_signal_stops_at_once() -> None:
     async with sandbox() as server, example("echo.py", server.url):
         arguments = ("call", "--url", server.url, "--hang-up-after", "60", "--json")

@@ -350,3 +350,11 @@ def test_sample_names_every_setting_with_its_default(config: Path) -> None:
         default = getattr(getattr(defaults, group), name)
         assert default is None or value == default, key
     assert load(config, {"FRONT_DESK_KEY": "k"}).connectors[0].connector_uuid == "front-desk"
+
+
+def test_the_well_known_key_of_a_connector_stays_at_home_too() -> None:
+    known = (ConnectorSettings(connector_uuid="sandbox", api_key="sandbox"),)
+
+    with pytest.raises(SettingsError, match="everybody knows"):
+        for_sandbox(Settings(server=ServerSettings(host="0.0.0.0"), connectors=known))
+    assert for_sandbox(Settings(connectors=known)).connectors == known

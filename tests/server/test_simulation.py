@@ -253,6 +253,7 @@ def test_each_party_is_recorded_by_itself_from_tick_0(recorder: Recorder, tmp_pa
     agent.command("agent.spy")
     agent.say(tone(AGENT_HZ, 200).tobytes())
     sandbox.run_until(simulated, "DISCONNECTED")
+    sandbox.simulation.flush()
     sandbox.simulation.close()
 
     call_id = simulated.call.identity.call_id

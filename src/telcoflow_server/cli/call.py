@@ -115,15 +115,17 @@ async def _call(order: CallOrder, hang_up: asyncio.Event) -> int:
     console = Console(stderr=order.as_json)
     async with Phones(order.access) as phones:
         call_id, report = await conduct(phones, order, console, hang_up)
+        # First what is known: the recordings may be out of reach by now.
+        if order.as_json:
+            sys.stdout.write(msgspec.json.encode(report).decode() + "\n")
+            sys.stdout.flush()
+        else:
+            console.print(summary(report))
         if order.record is not None:
             _write(order.record, await phones.recording(call_id, "heard"))
         was_connected = any(entered.name == CallState.CONNECTED for entered in report.states)
         if order.callee_record is not None and was_connected:
             _write(order.callee_record, await phones.recording(call_id, "callee-heard"))
-    if order.as_json:
-        sys.stdout.write(msgspec.json.encode(report).decode() + "\n")
-    else:
-        console.print(summary(report))
     reason = failure(report)
     if reason is not None:
         reason = f"{reason} (end_reason: {report.end_reason})"

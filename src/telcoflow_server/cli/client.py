@@ -86,8 +86,12 @@ class Phones:
     """
 
     def __init__(self, access: Access) -> None:
-        parts = urlsplit(access.url)
-        if parts.scheme not in ("ws", "wss") or not parts.netloc:
+        try:
+            parts = urlsplit(access.url)
+            is_address = parts.scheme in ("ws", "wss") and bool(parts.hostname) and parts.port != 0
+        except ValueError:  # a port that is none, brackets that do not close
+            is_address = False
+        if not is_address:
             raise SandboxError(f"{access.url!r} is no address such as ws://127.0.0.1:8080")
         self._access = access
         self._base = f"{'https' if parts.scheme == 'wss' else 'http'}://{parts.netloc}"

@@ -6,6 +6,7 @@ Implements docs/reference/cli.md.
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 from typing import Annotated
@@ -28,6 +29,20 @@ app = typer.Typer(
 def main() -> None:
     """Run the command line."""
     app()
+
+
+DAY_S = 86_400
+
+
+def seconds(text: str) -> float:
+    """Return an option as seconds of a call, 0 to a day. Raises `typer.BadParameter`."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value <= DAY_S:  # not a number is in no range
+        raise typer.BadParameter(f"{text!r} is not 0 to {DAY_S} seconds")
+    return value
 
 
 @app.command()
@@ -113,7 +128,8 @@ def call(
         typer.Option(
             help="Seconds from the answer at which the file plays; the n-th belongs to the n-th "
             "--play. A file without one follows the file before it.",
-            min=0,
+            parser=seconds,
+            metavar="<float>",
         ),
     ] = None,
     record: Annotated[
@@ -125,7 +141,8 @@ def call(
         typer.Option(
             help="Seconds from the answer at which the caller hangs up. Without it: when "
             "everything was played and nothing was heard for 3 seconds.",
-            min=0,
+            parser=seconds,
+            metavar="<float>",
             show_default=False,
         ),
     ] = None,

@@ -9,6 +9,7 @@ import asyncio
 import logging
 import os
 import sys
+import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -60,6 +61,10 @@ async def _serve(settings: Settings, read: Callable[[], Settings]) -> int:
         else:
             logger.info("reloaded connectors, API keys and TLS files, for new connections")
 
+    problem = _cannot_record(settings.calls.record_dir)
+    if problem is not None:
+        print(f"telcoflow: {problem}", file=sys.stderr)
+        return 1
     with stop_signals() as signals, on_reload(reload):
         try:
             await server.start()
@@ -94,6 +99,19 @@ def ready_line(settings: Settings, host: str, port: int) -> str:
     if settings.has_known_keys:
         line += f" api_key={SANDBOX_NAME} connector_uuid={SANDBOX_NAME}"
     return line
+
+
+def _cannot_record(record_dir: Path | None) -> str | None:
+    """Make the folder for recordings; return why no file can be written there, or None."""
+    if record_dir is None:
+        return None
+    try:
+        record_dir.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=record_dir):
+            return None
+    except OSError as error:
+        reason = error.strerror or error
+        return f"calls.record_dir: no file can be written in {record_dir}: {reason}"
 
 
 def _why_not(settings: Settings, error: OSError) -> str:
