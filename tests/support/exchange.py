@@ -104,10 +104,10 @@ class MemoryAgent:
         self._sent_bytes = 0
         exchange.attach(call, self.link)
 
-    def command(self, name: str, **arguments: Any) -> str:
+    def command(self, name: str, *, timeout_ms: int = 10_000, **arguments: Any) -> str:
         """Send a command; return its id."""
         command_id = f"cmd-{next(self._ids)}"
-        data: dict[str, Any] = {"command_id": command_id, "command": name, "timeout_ms": 10_000}
+        data: dict[str, Any] = {"command_id": command_id, "command": name, "timeout_ms": timeout_ms}
         if arguments:
             data["data"] = arguments
         message = msgspec.json.encode({"type": "command", "data": data})

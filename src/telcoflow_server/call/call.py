@@ -203,7 +203,7 @@ class Call:
     def _carry_out(self, agent: AgentEnd, command: CommandData, since_tick_ms: float) -> None:
         name = parse_command(command.command)
         if name is CommandName.ANSWER and self.identity.is_outbound:
-            self._await_answer(agent, command.command_id)
+            self._await_answer(agent, command)
             return
         next_state(self.state, name)
         if self._ringing is not None and name in (CommandName.ANSWER, CommandName.CONNECT):
@@ -283,14 +283,15 @@ class Call:
         )
         return Ringing(Dialling(self._dialer, request, ring_ticks), self._row, agent, command_id)
 
-    def _await_answer(self, agent: AgentEnd, command_id: str) -> None:
+    def _await_answer(self, agent: AgentEnd, command: CommandData) -> None:
         """`call.answer` of an outbound call: it is the person called who answers."""
         if self.state is not CallState.PENDING or self._ringing is None:
-            agent.respond(command_id)
+            agent.respond(command.command_id)
         elif self._ringing.command_id is not None:
             raise CommandRefused(ErrorCode.INVALID_STATE, "call.answer is waiting already")
         else:
-            self._ringing.command_id = command_id
+            # Some clients wait for less time than it may ring; they can ask again.
+            self._ringing.wait(command.command_id, command.timeout_ms // TICK_MS)
 
     def _advance_ringing(self, agent: AgentEnd, ringing: Ringing) -> None:
         if not ringing.has_started:
@@ -306,6 +307,8 @@ class Call:
             self._ringing = None
             self._reached(agent, dialled)
             ringing.settle()
+        else:
+            ringing.expire()
 
     def _reached(self, agent: AgentEnd, dialled: Dialled) -> None:
         callee, rate_hz = dialled.callee, dialled.sample_rate_hz

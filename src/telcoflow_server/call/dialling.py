@@ -125,6 +125,7 @@ class Ringing:
         self._row = row
         self._agent = agent
         self._told: DialProgress | None = None
+        self._patient_until_tick: int | None = None
 
     @property
     def has_started(self) -> bool:
@@ -146,6 +147,17 @@ class Ringing:
         if progress is not None and progress is not self._told:
             self._told = progress
             self._agent.tell_progress(progress, self.dialling.failure)
+
+    def wait(self, command_id: str, ticks: int) -> None:
+        """Answer this command when the attempt is over, or after so many ticks with TIMEOUT."""
+        self.command_id = command_id
+        self._patient_until_tick = self._row.tick + ticks
+
+    def expire(self) -> None:
+        """Answer the command that has waited for as long as it can; the ringing goes on."""
+        if self._patient_until_tick is not None and self._row.tick >= self._patient_until_tick:
+            self.settle(ErrorCode.TIMEOUT, "nobody has answered yet; it goes on ringing")
+            self.command_id = self._patient_until_tick = None
 
     def stop(self, stage: Stage) -> None:
         """Give up; the people hear each other as in `stage` again."""

@@ -163,6 +163,41 @@ def test_waiting_twice_is_refused() -> None:
     assert response["error_code"] == ErrorCode.INVALID_STATE
 
 
+def test_waiting_for_an_answer_times_out_and_may_be_repeated() -> None:
+    outbound = Outbound(MemoryCallee())
+    agent = outbound.attach()
+    first = agent.command("call.answer", timeout_ms=10_000)
+
+    outbound.node.run_ms(9_980)
+    assert agent.response(first) is None
+    outbound.node.run_ms(40)
+    expired = agent.response(first)
+    second = agent.command("call.answer")
+    outbound.node.run_ms(5_000)
+    outbound.person.progress = CalleeProgress.ANSWERED
+    outbound.node.run(2)
+
+    assert expired is not None
+    assert (expired["success"], expired["error_code"]) == (False, ErrorCode.TIMEOUT)
+    response = agent.response(second)
+    assert response is not None
+    assert response["success"] is True
+    assert outbound.call.state is CallState.ANSWERED
+    assert outbound.progress() == ["ringing", "answered"]
+
+
+def test_no_command_is_answered_twice_when_the_ringing_ends_with_its_patience() -> None:
+    outbound = Outbound(MemoryCallee(), ring_time_s=1.0)
+    agent = outbound.attach()
+    command = agent.command("call.answer", timeout_ms=960)
+
+    outbound.node.run(60)
+
+    answers = [one for one in agent.link.messages if one["data"].get("command_id") == command]
+    assert len(answers) == 1
+    assert outbound.call.end_reason is EndReason.CALLEE_UNANSWERED
+
+
 def test_a_second_person_can_be_brought_in() -> None:
     second = MemoryCallee()
     outbound = Outbound(MemoryCallee(), second)
