@@ -66,8 +66,10 @@ async def call_with_fault(
         await phone.listen(FAULT_S)
         for line in (control, media):
             line.heal()
-        if phone.state is not PhoneState.ENDED:
+        if fault in SURVIVED:
             await phone.listen_until_quiet(0.5)
+        else:
+            await phone.listen(0.5)
         if phone.state is not PhoneState.ENDED:
             await phone.hang_up()
     return phone

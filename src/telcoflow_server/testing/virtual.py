@@ -85,14 +85,20 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         return future
 
     async def shutdown_default_executor(self, timeout: float | None = None) -> None:
-        """See `asyncio`; a thread that has failed the run is not waited for again."""
-        if not self._threads:
+        """See `asyncio`; after a failure the thread that may have caused it is left alone."""
+        if self._has_failed:
+            return
+        joining: asyncio.Future[None] = self.create_future()
+        self._threads[joining] = "shutdown"
+        try:
             await super().shutdown_default_executor()
+        finally:
+            del self._threads[joining]
 
     def _pass_time(self, timeout: float | None) -> list[tuple[selectors.SelectorKey, int]]:
         """Nothing is ready: wait for what is real, else let time pass."""
         is_real = bool(self._threads) or len(self._jumping.get_map()) > self._own_sockets
-        if is_real and not self._has_failed:
+        if is_real:
             events = self._jumping.wait(PATIENCE_S)
             if not events:
                 self._fail(f"nothing real came within {PATIENCE_S:g} s")
