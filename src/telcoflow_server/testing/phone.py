@@ -179,8 +179,9 @@ class LiveCallee(LivePhone):
         self._after_ticks = round(after_s * _TICKS_PER_S)
 
     async def rings(self, timeout_s: float = WAIT_S) -> None:
-        """Wait until somebody calls. Raises `TimeoutError`: nobody does."""
-        await self._until(lambda: self.state is not PhoneState.IDLE, timeout_s, "to be called")
+        """Wait until somebody calls; returns at once in a call. `TimeoutError`: nobody does."""
+        calls = (PhoneState.RINGING, PhoneState.TALKING)
+        await self._until(lambda: self.state in calls, timeout_s, "to be called")
 
     async def answered(self, timeout_s: float = WAIT_S) -> None:
         """Wait until somebody has called and both sides talk. Raises as `LivePhone.answered`."""

@@ -1,0 +1,3 @@
+from telcoflow_sdk.testing import sandbox
+
+__all__ = ["sandbox"]
