@@ -11,7 +11,13 @@ from __future__ import annotations
 import sys
 from contextlib import AsyncExitStack
 
-from telcoflow import Call, CallAudioConfig, SessionManager, SessionManagerConfig, SessionNotification
+from telcoflow import (
+    Call,
+    CallAudioConfig,
+    SessionManager,
+    SessionManagerConfig,
+    SessionNotification,
+)
 
 from benchmarks import lines
 

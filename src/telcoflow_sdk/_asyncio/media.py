@@ -87,7 +87,7 @@ class MediaConnection:
         )
         self._driver = EngineDriver[MediaOutput](self._engine, self._loop, self._handle)
         backlog_bytes = audio.audio_format.ms_to_bytes(BACKLOG_MS)
-        self._inboxes = tuple(AudioInbox(backlog_bytes) for _ in range(audio.channels))
+        self._inboxes = tuple(AudioInbox(backlog_bytes, self._loop) for _ in range(audio.channels))
         self._waiting: dict[str, asyncio.Future[InterruptResult | None]] = {}
         self._drained: asyncio.Future[None] | None = None
         self._gathering: asyncio.TimerHandle | None = None
@@ -250,7 +250,8 @@ class MediaConnection:
     def text_received(self, data: bytes) -> None:
         """A message of the server's arrived: most are requests for audio."""
         self._engine.receive_message(data)
-        self._send()
+        if not self._outbox.is_drained:
+            self._send()
         if self._engine.has_output:
             self._driver.drain()
 

@@ -25,10 +25,13 @@ class AudioStream:
     Concurrency: one task at a time may iterate.
     """
 
-    __slots__ = ("__weakref__", "_backlog", "_has_ended", "_waiter")
+    __slots__ = ("__weakref__", "_backlog", "_has_ended", "_loop", "_waiter")
 
-    def __init__(self, backlog: Backlog, *, has_ended: bool) -> None:
+    def __init__(
+        self, backlog: Backlog, loop: asyncio.AbstractEventLoop, *, has_ended: bool
+    ) -> None:
         self._backlog = backlog
+        self._loop = loop  # kept: asking for the running one costs a system call on Python 3.11
         self._has_ended = has_ended
         self._waiter: asyncio.Future[None] | None = None
 
@@ -59,7 +62,7 @@ class AudioStream:
                 raise StopAsyncIteration
             if self._waiter is not None:
                 raise RuntimeError("two tasks iterate one audio stream; make one for each")
-            self._waiter = asyncio.get_running_loop().create_future()
+            self._waiter = self._loop.create_future()
             try:
                 await self._waiter
             finally:
@@ -94,12 +97,14 @@ class AudioInbox:
 
     Args:
         limit_bytes: What is kept for each iterator.
+        loop: Where they are iterated.
     """
 
-    __slots__ = ("_has_ended", "_limit_bytes", "_preroll", "_streams")
+    __slots__ = ("_has_ended", "_limit_bytes", "_loop", "_preroll", "_streams")
 
-    def __init__(self, limit_bytes: int) -> None:
+    def __init__(self, limit_bytes: int, loop: asyncio.AbstractEventLoop) -> None:
         self._limit_bytes = limit_bytes
+        self._loop = loop
         self._preroll: Backlog | None = Backlog(limit_bytes)
         self._streams: list[weakref.ref[AudioStream]] = []
         self._has_ended = False
@@ -116,7 +121,9 @@ class AudioInbox:
     def stream(self) -> AudioStream:
         """Return a new iterator; the first one gets what has arrived before it."""
         backlog, self._preroll = self._preroll, None
-        stream = AudioStream(backlog or Backlog(self._limit_bytes), has_ended=self._has_ended)
+        stream = AudioStream(
+            backlog or Backlog(self._limit_bytes), self._loop, has_ended=self._has_ended
+        )
         if not self._has_ended:
             self._streams.append(weakref.ref(stream, self._forget))
         return stream

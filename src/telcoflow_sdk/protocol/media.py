@@ -133,6 +133,8 @@ class MediaEngine:
         "_odd_bytes",
         "_outbox",
         "_progress",
+        "_request",
+        "_requested_bytes",
         "_ring_time_s",
         "_state",
     )
@@ -153,6 +155,9 @@ class MediaEngine:
         self._failure: CallEventData | None = None
         self._odd_bytes = [b""] * channels
         self._ignored_messages = 0
+        # The last request for audio as it came: 50 a second say the same, and are not parsed.
+        self._request: bytes | None = None
+        self._requested_bytes = 0
         self._messages: list[bytes] = []
         self._events: list[MediaOutput] = []
 
@@ -202,6 +207,9 @@ class MediaEngine:
         """Take one text message of the server's; what is not understood is counted."""
         if self._state is CallState.DISCONNECTED:
             return
+        if data == self._request:
+            self._outbox.grant(self._requested_bytes)
+            return
         try:
             message = decode_media_event(data)
         except ProtocolViolation as violation:
@@ -210,7 +218,8 @@ class MediaEngine:
             return
         if isinstance(message, BufferRequest):
             if message.data.channel_id == _MIXED_CHANNEL:
-                self._outbox.grant(message.data.requested_bytes)
+                self._request, self._requested_bytes = data, message.data.requested_bytes
+                self._outbox.grant(self._requested_bytes)
         elif isinstance(message, CommandResponse):
             self._command_answered(message.data)
         else:
