@@ -9,6 +9,7 @@ try:
     from telcoflow_server.testing.fixtures import sandbox, virtual_time
     from telcoflow_server.testing.line import PhoneState
     from telcoflow_server.testing.phone import LiveCallee, LivePhone
+    from telcoflow_server.testing.running import running
     from telcoflow_server.testing.sandbox import Sandbox
     from telcoflow_server.testing.sound import Heard
     from telcoflow_server.testing.virtual import VirtualTimeError, run_virtual
@@ -29,6 +30,7 @@ __all__ = [
     "Sandbox",
     "VirtualTimeError",
     "run_virtual",
+    "running",
     "sandbox",
     "virtual_time",
 ]

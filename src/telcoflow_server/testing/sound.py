@@ -1,7 +1,7 @@
 """What phones say and hear: sounds from files, bytes or samples, and recordings to assert on.
 
 Not here: the phones (`phone.py`), reading WAV files (`media/sound.py`).
-Implements "What the phone says" and "What the phone heard" of docs/how-to/test-your-agent.md.
+Implements "Phones" of docs/how-to/test-your-agent.md.
 """
 
 from __future__ import annotations
