@@ -51,8 +51,8 @@ class PhoneLine:
     # --- the test's side -------------------------------------------------------------------
 
     def say(self, sound: Sound) -> None:
-        """Say this after what is still to be said."""
-        if sound.size:
+        """Say this after what is still to be said; after the call nobody says anything."""
+        if sound.size and self.state is not PhoneState.ENDED:
             self._speech.append(sound)
 
     def be_quiet(self) -> None:

@@ -184,6 +184,17 @@ async def test_a_test_may_pick_up_or_decline_before_the_callee_does(sandbox: San
 
 
 @virtual_time
+async def test_who_speaks_after_the_end_has_spoken(sandbox: Sandbox) -> None:
+    async with serving(sandbox, echo):
+        phone = await sandbox.dial()
+        await phone.answered()
+        await phone.hang_up()
+
+        async with asyncio.timeout(1):
+            await phone.say(SPEECH)
+
+
+@virtual_time
 async def test_a_phone_in_a_call_is_busy_to_others(sandbox: Sandbox) -> None:
     sandbox.callee("+15550123")
     async with serving(sandbox, echo) as client:
