@@ -137,14 +137,6 @@ class SocketNode:
 class Sandbox:
     """A telephone network of phones that the test holds.
 
-    ```python
-    async with Sandbox() as sandbox:
-        config = TelcoflowClientConfig.sandbox(**sandbox.credentials)
-        ...
-        phone = await sandbox.dial()
-        await phone.answered()
-    ```
-
     In virtual time (`virtual_time`, `run_virtual`) links are in memory; else over sockets.
 
     Args:
