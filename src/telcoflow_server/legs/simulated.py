@@ -30,6 +30,7 @@ FLOOR_DB = -96.0
 _FRAME_SAMPLES = AudioFormat(MIX_RATE_HZ).frame_samples
 _SAMPLES_PER_MS = MIX_RATE_HZ // 1000
 _FULL_SCALE = 32768.0
+_SILENCE_POWER = 10 ** (SILENCE_DB / 10)
 
 
 class HeardLane(Protocol):
@@ -79,6 +80,15 @@ class Script:
             raise ValueError(f"hang_up_after_ms must be 0 or more, not {self.hang_up_after_ms}")
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Sound:
+    """One sound in its place: samples after the answer."""
+
+    start: int
+    end: int
+    samples: NDArray[np.int16]
+
+
 @dataclass(frozen=True, slots=True)
 class Levels:
     """Loudness of the last tick, dB of full scale (root mean square), `FLOOR_DB` to 0."""
@@ -116,13 +126,15 @@ class SimulatedPhone:
     def __init__(self, script: Script, heard_lane: HeardLane | None = None) -> None:
         self._script = script
         self._lane = heard_lane
-        self._sounds, self._end_samples = _timeline(script.plays)
+        self._upcoming, self._end_samples = _timeline(script.plays)
+        self._playing: list[_Sound] = []
         self._answered_tick: int | None = None
         self._has_ended = False
         self._has_hung_up = False
         self._silent_ticks = 0
-        self._spoken_db = FLOOR_DB
-        self._heard_db = FLOOR_DB
+        # Of the last tick. Loudness is worked out when it is asked for: hardly anybody does.
+        self._spoken = np.zeros(_FRAME_SAMPLES, dtype=np.int16)
+        self._heard = np.zeros(_FRAME_SAMPLES, dtype=np.int16)
         self._frames_spoken = 0
         self._frames_heard = 0
         self._frames_audible = 0
@@ -146,7 +158,7 @@ class SimulatedPhone:
     @property
     def levels(self) -> Levels:
         """How loud the last tick was, spoken and heard."""
-        return Levels(self._spoken_db, self._heard_db)
+        return Levels(level_db(self._spoken), level_db(self._heard))
 
     def statistics(self) -> PhoneStatistics:
         """Return the phone's counters."""
@@ -154,24 +166,23 @@ class SimulatedPhone:
 
     def take(self, tick: int, out: NDArray[np.int16]) -> bool:
         """Speak: fill `out` with what the script plays in this tick. See `FrameSource.take`."""
-        self._spoken_db = FLOOR_DB
         if self._answered_tick is None or self._has_ended or self._has_hung_up:
+            self._spoken.fill(0)
             return False
         begin = (tick - self._answered_tick) * _FRAME_SAMPLES
         end = begin + _FRAME_SAMPLES
-        playing = [
-            (start, sound)
-            for start, sound in self._sounds
-            if start < end and begin < start + sound.size
-        ]
+        while self._upcoming and self._upcoming[-1].start < end:
+            self._playing.append(self._upcoming.pop())
+        playing = self._playing = [sound for sound in self._playing if begin < sound.end]
         if not playing:
+            self._spoken.fill(0)
             return False
-        mix = np.zeros(_FRAME_SAMPLES, dtype=np.int64)
-        for start, sound in playing:
-            first, last = max(begin, start), min(end, start + sound.size)
-            mix[first - begin : last - begin] += sound[first - start : last - start]
-        out[:] = np.clip(mix, -32768, 32767)
-        self._spoken_db = level_db(out)
+        if len(playing) == 1 and playing[0].start <= begin and end <= playing[0].end:
+            at = begin - playing[0].start
+            out[:] = playing[0].samples[at : at + _FRAME_SAMPLES]
+        else:
+            out[:] = _mixed(playing, begin, end)
+        self._spoken[:] = out
         self._frames_spoken += 1
         return True
 
@@ -180,8 +191,8 @@ class SimulatedPhone:
         if self._has_ended:
             return
         self._frames_heard += 1
-        self._heard_db = level_db(frame)
-        is_audible = self._heard_db >= SILENCE_DB
+        self._heard[:] = frame
+        is_audible = _power(frame) >= _SILENCE_POWER
         self._frames_audible += is_audible
         if self._lane is not None:
             self._lane.write(frame)
@@ -279,18 +290,32 @@ class SimulatedCallee:
 
 def level_db(frame: NDArray[np.int16]) -> float:
     """Return a frame's root mean square in dB of full scale, `FLOOR_DB` at least."""
-    samples = frame.astype(np.float64)
-    power = float(np.dot(samples, samples)) / frame.size / _FULL_SCALE**2
+    power = _power(frame)
     return max(FLOOR_DB, 10 * log10(power)) if power else FLOOR_DB
 
 
-def _timeline(plays: tuple[Play, ...]) -> tuple[list[tuple[int, NDArray[np.int16]]], int]:
-    """Return each sound with its first sample after the answer, and where the last one ends."""
-    sounds: list[tuple[int, NDArray[np.int16]]] = []
+def _power(frame: NDArray[np.int16]) -> float:
+    """Return the mean square, 0 to 1."""
+    samples = frame.astype(np.float64)
+    return float(np.dot(samples, samples)) / frame.size / _FULL_SCALE**2
+
+
+def _timeline(plays: tuple[Play, ...]) -> tuple[list[_Sound], int]:
+    """Return the sounds of a script, the last one first, and the sample at which all have ended."""
+    sounds: list[_Sound] = []
     end = last_end = 0
     for play in plays:
         start = end if play.at_ms is None else play.at_ms * _SAMPLES_PER_MS
-        sounds.append((start, play.sound))
         end = start + play.sound.size
         last_end = max(last_end, end)
-    return sounds, last_end
+        sounds.append(_Sound(start, end, play.sound))
+    return sorted(sounds, key=lambda sound: -sound.start), last_end
+
+
+def _mixed(playing: list[_Sound], begin: int, end: int) -> NDArray[np.int64]:
+    """Return what sounds between two samples, saturated."""
+    mix = np.zeros(end - begin, dtype=np.int64)
+    for sound in playing:
+        first, last = max(begin, sound.start), min(end, sound.end)
+        mix[first - begin : last - begin] += sound.samples[first - sound.start : last - sound.start]
+    return np.clip(mix, -32768, 32767)
