@@ -57,8 +57,8 @@ class Client:
     audio: AudioFormat | None = None
     """What it asked for in `setup`; None before that."""
     is_isolated: bool = False
-    sessions: set[Session] = field(default_factory=set)
-    """What it holds a claim on."""
+    sessions: dict[Session, None] = field(default_factory=dict)
+    """What it holds a claim on, oldest first: a set would be in the order of addresses."""
 
 
 @dataclass(slots=True, eq=False)
@@ -144,7 +144,7 @@ class SessionBoard:
         self.refusals: Counter[ErrorCode] = Counter()
         self._make_address = make_address
         self._new_id = new_id
-        self._clients: dict[str, set[Client]] = {}
+        self._clients: dict[str, dict[Client, None]] = {}  # of each, whoever came first is first
         self._sessions: dict[str, Session] = {}
         self._closed: OrderedDict[str, str] = OrderedDict()
 
@@ -158,17 +158,17 @@ class SessionBoard:
     def join(self, connector_uuid: str, link: ControlLink, reached_at: str) -> Client:
         """Add a client whose credentials were good. It hears of sessions once it sent `setup`."""
         client = Client(self._new_id(), connector_uuid, link, reached_at)
-        self._clients.setdefault(connector_uuid, set()).add(client)
+        self._clients.setdefault(connector_uuid, {})[client] = None
         return client
 
     def leave(self, client: Client) -> None:
         """Remove a client whose link is gone; what it claimed and never attached waits again."""
-        clients = self._clients.get(client.connector_uuid, set())
-        clients.discard(client)
+        clients = self._clients.get(client.connector_uuid, {})
+        clients.pop(client, None)
         if not clients:
             self._clients.pop(client.connector_uuid, None)
         for session in list(client.sessions):
-            client.sessions.discard(session)
+            del client.sessions[session]
             session.owner = None
             if session.is_waiting:
                 session.is_delivered = False
@@ -302,7 +302,7 @@ class SessionBoard:
         session.audio = client.audio
         session.is_isolated = client.is_isolated
         session.was_claimed = True
-        client.sessions.add(session)
+        client.sessions[session] = None
 
     def _respond_error(
         self, client: Client, req_id: str, code: ErrorCode, message: str, **more: Any
@@ -335,7 +335,7 @@ class SessionBoard:
             self._closed.popitem(last=False)
         message = encode(SessionClosed(session.session_id, reason))
         if session.owner is not None:
-            session.owner.sessions.discard(session)
+            session.owner.sessions.pop(session, None)
             session.owner.link.send(message)
         elif session.is_waiting:
             for client in self._listening(session.connector_uuid):
@@ -377,7 +377,7 @@ class SessionBoard:
             client.link.send(message)
 
     def _listening(self, connector_uuid: str) -> list[Client]:
-        clients = self._clients.get(connector_uuid, set())
+        clients = self._clients.get(connector_uuid, {})
         return [client for client in clients if client.audio is not None]
 
 
