@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -300,6 +301,37 @@ async def test_a_link_can_be_cut_and_comes_back(sandbox: Sandbox) -> None:
         assert await phone.ended() is EndReason.AGENT_LOST
         again = await sandbox.dial()
         await again.answered()
+
+
+def test_a_call_gives_the_same_bytes_again_whoever_competes_for_it() -> None:
+    async def main() -> tuple[bytes, bytes, list[int]]:
+        takers: list[int] = []
+
+        async def take(number: int, call: ActiveCall) -> None:
+            takers.append(number)
+            await call.answer()
+            connecting = asyncio.create_task(call.connect())
+            async for chunk in call.audio_stream():
+                await call.send_audio(chunk)
+            await connecting
+
+        async with Sandbox() as sandbox, AsyncExitStack() as clients:
+            callee = sandbox.callee()
+            for number in range(5):
+                config = TelcoflowClientConfig.sandbox(**sandbox.credentials, sample_rate=8_000)
+                client = await clients.enter_async_context(TelcoflowClient(config))
+                client.on(events.INCOMING_CALL)(partial(take, number))
+            phone = await sandbox.dial()
+            await phone.answered()
+            await asyncio.gather(phone.say(noise(48_000)), callee.say(noise(24_000, seed=2)))
+            sandbox.links[0].cut()
+            await phone.listen(30)
+        return phone.heard.pcm, callee.heard.pcm, takers
+
+    first, again = (run_virtual(main()) for _ in range(2))
+
+    assert first == again
+    assert first[2] == [0], "who came first is asked first"
 
 
 async def test_over_sockets_links_cannot_be_touched_but_led_elsewhere(sandbox: Sandbox) -> None:
