@@ -12,6 +12,7 @@ from collections.abc import Callable
 from telcoflow_sdk.audio.format import TICK_MS
 from telcoflow_sdk.protocol.codes import EndReason
 from telcoflow_server.call.ports import CalleeProgress
+from telcoflow_server.call.report import CallReport
 from telcoflow_server.legs.behaviour import Behaviour
 from telcoflow_server.testing.line import PhoneLine, PhoneState
 from telcoflow_server.testing.sound import Heard, Speech, read_speech
@@ -30,9 +31,14 @@ class LivePhone:
 
     Args:
         state: Where it stands at the beginning.
+
+    Attributes:
+        report: After the end, of a phone that called: its call in numbers, such as the silences
+            in what the agent said that the agent did not mean. None before, and for others.
     """
 
     def __init__(self, state: PhoneState = PhoneState.RINGING) -> None:
+        self.report: CallReport | None = None
         self.line = PhoneLine(state, self._changed)
         self._waiters: list[tuple[Callable[[], bool], asyncio.Future[None]]] = []
 

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Protocol, Self, TypedDict
 
 from telcoflow_server.app import Server
+from telcoflow_server.call.call import Call
 from telcoflow_server.call.exchange import Exchange, NewCall
 from telcoflow_server.call.ports import CalleeProgress, Dialer, Dialled, DialRequest
 from telcoflow_server.call.session import Session
@@ -191,7 +192,7 @@ class Sandbox:
 
     @property
     def exchange(self) -> Exchange:
-        """The server's calls. Raises `RuntimeError` outside of `async with`."""
+        """The server's calls, for tests of the server. Raises `RuntimeError` when not running."""
         return self._running.exchange
 
     @property
@@ -217,9 +218,13 @@ class Sandbox:
             caller: Who calls; "" withholds the number.
             callee: Whom; `connect` reaches the phone that `callee` gave this number.
         """
-        phone = LivePhone()
+        phone, exchange = LivePhone(), self.exchange
+
+        def ended(call: Call) -> None:
+            phone.report = exchange.report(call)
+
         new_call = NewCall(SANDBOX_CONNECTOR.connector_uuid, caller, callee, int(time.time()))
-        self.exchange.place(phone.line, new_call)
+        exchange.place(phone.line, new_call, on_ended=ended)
         return phone
 
     def callee(
