@@ -67,12 +67,13 @@ def test_what_the_phone_says_comes_back_from_an_echo(run: Run, tmp_path: Path) -
             heard = await phone.listen_until_quiet(0.2)
             await saying
             assert phone.state is PhoneState.TALKING
-            assert phone.report is None
+            before = phone.report
             reason = await phone.hang_up()
 
         assert heard.samples[heard.samples != 0].tolist() == SPEECH.tolist()
         assert (phone.state, reason) == (PhoneState.ENDED, EndReason.CALLER_HUNG_UP)
         assert phone.end_reason is reason
+        assert before is None
         assert phone.report is not None
         assert (phone.report.end_reason, phone.report.gaps) == (reason, ())
 
