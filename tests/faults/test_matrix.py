@@ -121,3 +121,16 @@ def test_a_call_with_a_fault_gives_the_same_bytes_again() -> None:
     assert first.caller.heard.pcm == again.caller.heard.pcm
     assert first.agent_heard == again.agent_heard
     assert first.ended_s == again.ended_s
+
+
+@pytest.mark.parametrize(
+    ("heard", "problem"),
+    [
+        (np.concatenate((AGENT_SAYS[:4_800], AGENT_SAYS[:4_800])), "in another order"),
+        (np.repeat(AGENT_SAYS[4_800:4_801], 24_000), "heard twice"),
+        (AGENT_SAYS[:480] + 5_000, "nobody said"),
+    ],
+)
+def test_a_loop_and_a_stuck_sound_are_told(heard: Samples, problem: str) -> None:
+    with pytest.raises(AssertionError, match=problem):
+        assert_no_loop(heard, AGENT_SAYS)

@@ -64,12 +64,17 @@ async def call_with_fault(
         for line in (control, media):
             begin(fault, line)
         await phone.listen(FAULT_S)
-        for line in (control, media):
-            line.heal()
         if fault in SURVIVED:
+            heal(control, media)
             await phone.listen_until_quiet(0.5)
         else:
             await phone.listen(0.5)
         if phone.state is not PhoneState.ENDED:
             await phone.hang_up()
+        heal(control, media)
     return phone
+
+
+def heal(*lines: FaultProxy) -> None:
+    for line in lines:
+        line.heal()
