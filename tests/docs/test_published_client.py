@@ -1,4 +1,4 @@
-"""What the documentation says of the published client names what that client and our server have."""
+"""What the documentation says of the published client: its names, and the codes of our server."""
 
 from __future__ import annotations
 
