@@ -33,8 +33,13 @@ test: setup  ## every test but the long ones
 	$(BIN)/python -m pytest
 
 .PHONY: test-long
-test-long: setup  ## the long tests
+test-long: setup  ## the long tests, and ten minutes of 50 calls with faults
 	$(BIN)/python -m pytest -m long --timeout 900
+	$(BIN)/python -m benchmarks.soak
+
+.PHONY: bench
+bench: setup  ## every number beside its peer, in four minutes; needs two quiet cores
+	$(BIN)/python -m benchmarks
 
 .PHONY: check
 check: setup  ## format, lint, types, import rules, engines to every branch: under a minute

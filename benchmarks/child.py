@@ -9,7 +9,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -19,6 +19,28 @@ PUBLISHED_PYTHON = ROOT / ".venv-published" / "bin" / "python"
 
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+
+
+_ENVIRONMENT = {**os.environ, "PYTHONPATH": "src", "OPENBLAS_NUM_THREADS": "1"}
+
+
+def _pin(core: int) -> Callable[[], None]:
+    cores = sorted(os.sched_getaffinity(0))
+    return lambda: os.sched_setaffinity(0, {cores[core % len(cores)]})
+
+
+def run_once(module: str, *, python: Path) -> str:
+    """Run a module to its end on the first core; return what it printed."""
+    command = [str(python), "-m", module]
+    return subprocess.run(
+        command,
+        cwd=ROOT,
+        env=_ENVIRONMENT,
+        preexec_fn=_pin(0),
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    ).stdout
 
 
 class Child:
@@ -39,14 +61,13 @@ class Child:
         core: int,
         python: Path = Path(sys.executable),
     ) -> None:
-        cores = sorted(os.sched_getaffinity(0))
         self._process = subprocess.Popen(
             [str(python), "-m", module, *arguments],
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": "src", "OPENBLAS_NUM_THREADS": "1"},
-            preexec_fn=lambda: os.sched_setaffinity(0, {cores[core % len(cores)]}),
+            env=_ENVIRONMENT,
+            preexec_fn=_pin(core),
             text=True,
         )
 
@@ -88,3 +109,7 @@ class Child:
         """Return its resident memory."""
         statm = (Path("/proc") / str(self._process.pid) / "statm").read_text()
         return int(statm.split()[1]) * _PAGE_BYTES
+
+    def open_files(self) -> int:
+        """Return how many files and sockets it has open."""
+        return len(list((Path("/proc") / str(self._process.pid) / "fd").iterdir()))

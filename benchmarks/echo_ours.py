@@ -7,9 +7,15 @@ from __future__ import annotations
 
 import sys
 
-import telcoflow_sdk.events as events
 from benchmarks import lines
-from telcoflow_sdk import ActiveCall, TelcoflowClient, TelcoflowClientConfig
+from telcoflow_sdk import ActiveCall, ClientEvent, TelcoflowClient, TelcoflowClientConfig
+
+
+async def echo(call: ActiveCall) -> None:
+    """Answer, and say back what is heard until the call ends."""
+    await call.answer()
+    async for chunk in call.audio_stream():
+        await call.send_audio(chunk)
 
 
 async def main(base_url: str) -> None:
@@ -18,13 +24,7 @@ async def main(base_url: str) -> None:
         api_key="bench", connector_uuid="bench", base_url=base_url, sample_rate=24_000
     )
     async with TelcoflowClient(config) as client:
-
-        @client.on(events.INCOMING_CALL)
-        async def echo(call: ActiveCall) -> None:
-            await call.answer()
-            async for chunk in call.audio_stream():
-                await call.send_audio(chunk)
-
+        client.on(ClientEvent.INCOMING_CALL)(echo)
         await lines.serve({})
 
 

@@ -21,7 +21,6 @@ from telcoflow import (
 
 from benchmarks import lines
 
-
 MANAGERS = 40
 
 
@@ -42,18 +41,18 @@ def _manager(base_url: str) -> SessionManager:
     )
     manager = SessionManager(config)
 
-    @manager.on_session_notification
     async def claim(notification: SessionNotification) -> None:
         session = await manager.open_session(notification.session_id)
 
-        @session.on_incoming_call
         async def echo(call: Call) -> None:
             await call.answer()
             async for chunk in call.audio_stream():
                 await call.send_audio(chunk)
 
+        session.on_incoming_call(echo)
         await session.ready()
 
+    manager.on_session_notification(claim)
     return manager
 
 

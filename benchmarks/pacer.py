@@ -54,6 +54,7 @@ class Pacer:
     def __init__(self) -> None:
         self.url = ""
         self.control: list[ControlLink] = []
+        self.joined = asyncio.Semaphore(0)
         self.answered = asyncio.Semaphore(0)
         self.calls: list[CallLink] = []
         self.is_measuring = False
@@ -95,8 +96,8 @@ class Pacer:
     async def join(self, links: int) -> str:
         """Wait until the client has so many control links."""
         async with asyncio.timeout(ANSWER_TIMEOUT_S):
-            while len(self.control) < links:
-                await asyncio.sleep(0.05)
+            for _ in range(links):
+                await self.joined.acquire()
         return "joined"
 
     async def raise_to(self, calls: int) -> int:
@@ -161,6 +162,7 @@ class ControlLink(picows.WSListener):
             case "setup":
                 self._say({"type": "setup.done", "smWsId": "bench"})
                 self._pacer.control.append(self)
+                self._pacer.joined.release()
             case "session.open":
                 session = {"id": message["sessionId"], "channel": "TELCO"}
                 self._say(
@@ -268,7 +270,8 @@ async def main() -> None:
         return CallLink(pacer) if request.path.startswith(b"/call") else ControlLink(pacer)
 
     server = await picows.ws_create_server(link, "127.0.0.1", 0)
-    pacer.url = "ws://127.0.0.1:%d" % server.sockets[0].getsockname()[1]
+    port = server.sockets[0].getsockname()[1]
+    pacer.url = f"ws://127.0.0.1:{port}"
     pacing = asyncio.create_task(pacer.pace())
 
     async def url() -> str:

@@ -1,0 +1,84 @@
+"""Measures everything and prints tables: `make bench`, or `python -m benchmarks [PART ...]`.
+
+Not here: the soak (`soak.py`). Parts: buffer, sdk, server, stop; all without an argument.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import TypeVar
+
+from benchmarks import tables
+from benchmarks.buffers import measure_buffers
+from benchmarks.numbers import machine
+from benchmarks.progress import Progress, console
+from benchmarks.sdk import OURS, PUBLISHED, Capacity, measure_capacity
+from benchmarks.server import measure_server
+from benchmarks.stop import measure_stop
+
+T = TypeVar("T")
+
+
+def _shown(title: str, measure: Callable[[Progress], T]) -> T:
+    progress = Progress(title)
+    with progress.shown():
+        return measure(progress)
+
+
+def _buffer() -> Iterator[tables.Table]:
+    yield tables.of_buffers(_shown("buffer, ours and the published one", measure_buffers))
+
+
+def _sdk() -> Iterator[tables.Table]:
+    pairs: list[tuple[Capacity, Capacity]] = []
+    for loop in ("asyncio", "uvloop"):
+        ours, published = (
+            _shown(
+                f"echo calls of {client.name} on {loop}", partial(measure_capacity, client, loop)
+            )
+            for client in (OURS, PUBLISHED)
+        )
+        pairs.append((ours, published))
+    yield tables.of_sdk(pairs)
+
+
+def _server() -> Iterator[tables.Table]:
+    capacity = _shown("calls on the server", measure_server)
+    yield tables.of_server(capacity)
+    yield tables.of_profile(capacity)
+
+
+def _stop() -> Iterator[tables.Table]:
+    times = [
+        _shown(f"stop times with {calls} calls running", partial(measure_stop, calls))
+        for calls in (1, 200)
+    ]
+    yield tables.of_stop(times)
+
+
+PARTS = {"buffer": _buffer, "sdk": _sdk, "server": _server, "stop": _stop}
+
+
+def main(names: list[str]) -> None:
+    """Measure the parts named."""
+    unknown = set(names) - set(PARTS)
+    if unknown:
+        sys.exit(f"no part {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
+    if len(os.sched_getaffinity(0)) < 2:
+        sys.exit("this needs two cores: one for what is measured, one for its load")
+    named = machine()
+    console.print(f"{named}\nAbout four minutes. Leave the machine alone meanwhile.\n")
+    found = [table for name in names or PARTS for table in PARTS[name]()]
+    if console.is_terminal:
+        for table in found:
+            console.print("\n", table.rich())
+    else:
+        console.print("\n" + "\n\n".join(table.markdown() for table in found), soft_wrap=True)
+    console.print(f"\n{named}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
