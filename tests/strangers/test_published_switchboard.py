@@ -292,6 +292,15 @@ async def test_it_gives_a_call_to_another_process() -> None:
     assert np.array_equal(heard[heard != 0], said)
 
 
+async def test_it_hears_of_a_call_that_waits_when_it_comes() -> None:
+    async with Sandbox() as sandbox:
+        phone = await sandbox.dial(caller=ECHO)
+        async with switchboard(sandbox) as agent:
+            await phone.answered(3)
+            await phone.hang_up()
+            assert (await agent.told_of(ECHO))["terminated"] is True
+
+
 # --- links, refusals, limits ---------------------------------------------------------------------
 
 

@@ -17,6 +17,7 @@ from telcoflow_sdk.protocol.codec import ProtocolViolation
 from telcoflow_sdk.protocol.codes import EndReason
 from telcoflow_server.call.call import Call
 from telcoflow_server.call.exchange import Exchange, NewCall
+from telcoflow_server.call.newcomers import WELCOME_TICKS
 from telcoflow_server.call.ports import CalleeProgress, Dialer, Dialled, DialRequest
 from tests.support.links import MemoryControlLink, MemoryMediaLink
 
@@ -182,6 +183,8 @@ class Node:
         self.client_link = MemoryControlLink()
         self.client = self.exchange.board.join("c1", self.client_link, "node")
         self.tell(type="setup", data={"sampleRate": sample_rate_hz, "audioMode": audio_mode})
+        for _ in range(WELCOME_TICKS):
+            self.exchange.board.tick()
         self.client_link.take()
         self.agents: list[MemoryAgent] = []
 

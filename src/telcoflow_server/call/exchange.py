@@ -314,6 +314,7 @@ class Exchange:
         self._lateness_ms[self._ticks % LATENESS_TICKS_KEPT] = lateness_s * 1000
         self._ticks += 1
         self._plane.tick()
+        self.board.tick()
         for line in list(self._lines.values()):
             call = line.call
             call.was_claimed = line.session.was_claimed

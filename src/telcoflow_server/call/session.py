@@ -31,6 +31,7 @@ from telcoflow_sdk.protocol.messages import (
     Setup,
     SetupDone,
 )
+from telcoflow_server.call.newcomers import Newcomers
 from telcoflow_server.call.ports import ControlLink
 
 CLOSED_SESSIONS_KEPT = 1024
@@ -145,6 +146,7 @@ class SessionBoard:
         self._make_address = make_address
         self._new_id = new_id
         self._clients: dict[str, dict[Client, None]] = {}  # of each, whoever came first is first
+        self._newcomers: Newcomers[Client] = Newcomers()
         self._sessions: dict[str, Session] = {}
         self._closed: OrderedDict[str, str] = OrderedDict()
 
@@ -167,6 +169,7 @@ class SessionBoard:
         clients.pop(client, None)
         if not clients:
             self._clients.pop(client.connector_uuid, None)
+        self._newcomers.discard(client)
         for session in list(client.sessions):
             del client.sessions[session]
             session.owner = None
@@ -210,9 +213,7 @@ class SessionBoard:
             raise ProtocolViolation(ErrorCode.INVALID_REQUEST, str(error)) from None
         client.is_isolated = request.data.audio_mode == "isolated"
         client.link.send(encode(SetupDone(client.client_id)))
-        for session in self._sessions.values():
-            if session.is_waiting and session.connector_uuid == client.connector_uuid:
-                client.link.send(_notification(session))
+        self._newcomers.add(client)
 
     def _open(self, client: Client, request: SessionOpen) -> None:
         session = self._sessions.get(request.session_id)
@@ -222,13 +223,12 @@ class SessionBoard:
             code = ErrorCode.SESSION_CLOSED if is_closed else ErrorCode.SESSION_NOT_FOUND
             self._respond_error(client, request.req_id, code, "the session is over or never was")
         elif not session.is_waiting and session.owner is not client:
-            bound_to = session.owner.client_id if session.owner else ""
             self._respond_error(
                 client,
                 request.req_id,
                 ErrorCode.SESSION_BUSY,
                 "another client holds this session",
-                boundSmWsId=bound_to,
+                boundSmWsId=session.owner.client_id if session.owner else "",
             )
         else:
             self._claim(client, session)
@@ -308,10 +308,17 @@ class SessionBoard:
         self, client: Client, req_id: str, code: ErrorCode, message: str, **more: Any
     ) -> None:
         self.refusals[code] += 1
-        content = {"message": message, **more}
-        client.link.send(encode(Response(req_id, ok=False, error_code=code, error_content=content)))
+        told = {"message": message, **more}
+        client.link.send(encode(Response(req_id, ok=False, error_code=code, error_content=told)))
 
     # --- sessions --------------------------------------------------------------------------
+
+    def tick(self) -> None:
+        """Tell those who were set up a moment ago which sessions wait."""
+        for client in self._newcomers.tick():
+            for session in self._sessions.values():
+                if session.is_waiting and session.connector_uuid == client.connector_uuid:
+                    client.link.send(_notification(session))
 
     def add(self, session: Session) -> None:
         """Keep a session for the client that asked for it."""
@@ -372,13 +379,12 @@ class SessionBoard:
                 client.link.close(code, reason)
 
     def _notify_all(self, session: Session) -> None:
-        message = _notification(session)
         for client in self._listening(session.connector_uuid):
-            client.link.send(message)
+            client.link.send(_notification(session))
 
     def _listening(self, connector_uuid: str) -> list[Client]:
         clients = self._clients.get(connector_uuid, {})
-        return [client for client in clients if client.audio is not None]
+        return [one for one in clients if one.audio is not None and one not in self._newcomers]
 
 
 def _notification(session: Session) -> bytes:

@@ -10,6 +10,7 @@ import pytest
 
 from telcoflow_sdk.protocol.codec import ProtocolViolation
 from telcoflow_sdk.protocol.codes import CloseCode, ErrorCode, SessionCloseReason
+from telcoflow_server.call.newcomers import WELCOME_TICKS
 from telcoflow_server.call.session import (
     CLOSED_SESSIONS_KEPT,
     CallRefused,
@@ -43,6 +44,8 @@ class Peer:
         self.client: Client = board.join(connector, self.link, "example.test")
         if set_up:
             self.say(type="setup", data={"sampleRate": 16000, "audioMode": "mixed"})
+            for _ in range(WELCOME_TICKS):
+                board.tick()
 
     def say(self, **message: Any) -> None:
         self.board.receive(self.client, msgspec.json.encode(message))
@@ -90,6 +93,33 @@ def test_a_client_that_comes_late_hears_of_waiting_sessions(board: SessionBoard)
     board.announce(session())
 
     assert Peer(board).types() == ["setup.done", "session.notify"]
+
+
+def test_a_client_hears_of_nothing_before_it_can_listen_and_of_everything_once(
+    board: SessionBoard,
+) -> None:
+    board.announce(session(1))
+    peer, gone = Peer(board, set_up=False), Peer(board, set_up=False)
+    for one in (peer, gone):
+        one.say(type="setup", data={"sampleRate": 16000, "audioMode": "mixed"})
+    board.announce(session(2))
+    board.close(session_of(board, 1), SessionCloseReason.CALL_TERMINATED)
+    for _ in range(WELCOME_TICKS - 1):
+        board.tick()
+    assert peer.types() == ["setup.done"]
+
+    board.leave(gone.client)
+    for _ in range(2):
+        board.tick()
+
+    assert [message["sessionId"] for message in peer.link.take()] == ["s2"]
+    assert gone.types() == ["setup.done"]
+
+
+def session_of(board: SessionBoard, number: int) -> Session:
+    found = board.find(f"s{number}", "c1")
+    assert found is not None
+    return found
 
 
 def test_a_claim_and_ready_bring_the_call(board: SessionBoard) -> None:
