@@ -208,6 +208,11 @@ class Call:
         next_state(self.state, name)
         if self._ringing is not None and name in (CommandName.ANSWER, CommandName.CONNECT):
             raise CommandRefused(ErrorCode.INVALID_STATE, "call.connect is in progress")
+        if name is CommandName.CONNECT and self.identity.is_outbound:
+            raise CommandRefused(
+                ErrorCode.INVALID_STATE,
+                "call.connect rings the number that was called, and that person is on the line",
+            )
         if name is CommandName.ANSWER:
             self._answer(agent)
             agent.respond(command.command_id)

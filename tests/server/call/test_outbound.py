@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -10,6 +11,7 @@ from telcoflow_sdk.protocol.states import CallState
 from telcoflow_server.call.exchange import Draining, NewCall
 from telcoflow_server.call.ports import CalleeProgress
 from tests.support.exchange import MemoryAgent, MemoryCallee, MemoryDialer, Node
+from tests.support.links import MemoryControlLink
 
 NUMBER = "+15550123"
 
@@ -198,21 +200,43 @@ def test_no_command_is_answered_twice_when_the_ringing_ends_with_its_patience() 
     assert outbound.call.end_reason is EndReason.CALLEE_UNANSWERED
 
 
-def test_a_second_person_can_be_brought_in() -> None:
-    second = MemoryCallee()
-    outbound = Outbound(MemoryCallee(), second)
+def test_the_person_who_is_on_the_line_is_not_rung_again() -> None:
+    """Found in review: `connect()` dialled the same number a second time."""
+    outbound = Outbound(MemoryCallee(), MemoryCallee())
     agent = outbound.attach()
     outbound.person.progress = CalleeProgress.ANSWERED
     outbound.node.run(2)
 
-    command = agent.command("call.connect")
-    second.progress = CalleeProgress.ANSWERED
-    outbound.node.run(3)
+    response = agent.response(agent.command("call.connect"))
 
-    response = agent.response(command)
     assert response is not None
-    assert response["success"] is True
-    assert outbound.call.state is CallState.CONNECTED
+    assert response["error_code"] == ErrorCode.INVALID_STATE
+    assert len(outbound.dialer.requests) == 1
+    assert outbound.call.state is CallState.ANSWERED
+
+
+def test_a_call_whose_client_leaves_before_its_media_link_is_nobody_else_s() -> None:
+    """Found in review: it was offered to others as an incoming call, and dialled by them."""
+    dialer = MemoryDialer(MemoryCallee())
+    node = Node(dialer=dialer)
+    exchange = node.exchange
+    exchange.board.make_call = lambda connector, number, ring_s: exchange.place_outbound(
+        NewCall(connector, "", number, 0), ring_s
+    )
+    node.tell(type="session.create", remoteAddress=NUMBER, reqId="r")
+    (call,) = exchange.calls
+    other_link = MemoryControlLink()
+    other = exchange.board.join("c1", other_link, "node")
+    setup = {"type": "setup", "data": {"sampleRate": 24_000, "audioMode": "mixed"}}
+    exchange.board.receive(other, msgspec.json.encode(setup))
+
+    exchange.board.leave(node.client)
+    node.run(50)
+
+    assert [message["type"] for message in other_link.take()] == ["setup.done"]
+    assert call.end_reason is EndReason.NO_AGENT
+    assert exchange.call_count == 0
+    assert dialer.requests == []
 
 
 def test_a_draining_node_calls_nobody() -> None:
