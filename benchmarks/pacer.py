@@ -22,6 +22,7 @@ import picows
 
 from benchmarks import lines
 from benchmarks.numbers import percentile
+from telcoflow_server.api.framing import BINARY, TEXT, unmasked
 
 FRAME_BYTES = 960
 TICK_S = 0.020
@@ -31,16 +32,9 @@ RINGING_AT_ONCE = 16
 """How many calls are being set up at a time while their number is raised."""
 
 
-def _unmasked(opcode: int, payload: bytes) -> bytes:
-    """Return a WebSocket frame as servers send it; RFC 6455 §5.2."""
-    size = len(payload)
-    length = bytes((size,)) if size < 126 else b"\x7e" + size.to_bytes(2, "big")
-    return bytes((0x80 | opcode,)) + length + payload
-
-
-AUDIO = _unmasked(2, b"\0" + bytes(range(1, 241)) * 4)
-REQUEST = _unmasked(
-    1,
+AUDIO = unmasked(BINARY, b"\0" + bytes(range(1, 241)) * 4)
+REQUEST = unmasked(
+    TEXT,
     b'{"type":"buffer_request","data":'
     b'{"requested_bytes":960,"prefer_audio_frame_bytes":2,"channelId":0}}',
 )

@@ -25,6 +25,7 @@ from telcoflow_sdk.protocol.fragments import Assembler, FragmentError
 from telcoflow_server.api.accept import Acceptor
 from telcoflow_server.api.auth import KeyRing, Refused, TokenMint
 from telcoflow_server.api.budget import LinkBudget
+from telcoflow_server.api.framing import BINARY, TEXT, unmasked
 from telcoflow_server.api.limits import AddressLimits
 from telcoflow_server.api.tally import Port, Tally
 from telcoflow_server.api.tls import fingerprint_of
@@ -177,7 +178,11 @@ class MediaPort:
 
     def _reject(self, refused: Refused) -> picows.WSUpgradeResponseWithListener:
         self._tally.refusals[Port.MEDIA, refused.code] += 1
-        return _rejection(refused)
+        body = msgspec.json.encode({"code": refused.code, "message": refused.message})
+        response = picows.WSUpgradeResponse.create_error_response(
+            refused.status, body, {"Content-Type": "application/json"}
+        )
+        return picows.WSUpgradeResponseWithListener(response, None)
 
     def _authorize(self, request: picows.WSUpgradeRequest, transport: asyncio.Transport) -> Call:
         call = admit(
@@ -222,14 +227,6 @@ def admit(
     return call
 
 
-def _rejection(refused: Refused) -> picows.WSUpgradeResponseWithListener:
-    body = msgspec.json.encode({"code": refused.code, "message": refused.message})
-    response = picows.WSUpgradeResponse.create_error_response(
-        refused.status, body, {"Content-Type": "application/json"}
-    )
-    return picows.WSUpgradeResponseWithListener(response, None)
-
-
 class AgentSocket(picows.WSListener):
     """One agent's media link: a `MediaLink` towards the call, a listener towards the socket.
 
@@ -253,6 +250,8 @@ class AgentSocket(picows.WSListener):
         self._budget = budget
         self._links = links
         self._transport: picows.WSTransport | None = None
+        self._loop = asyncio.get_running_loop()
+        self._held = b""  # frames of audio that leave with whatever follows in this turn of it
         self._assembler = Assembler()
         self._is_closing = False
         self._closed: asyncio.Future[None] | None = None
@@ -265,7 +264,7 @@ class AgentSocket(picows.WSListener):
         self._transport = transport
         raw = transport.underlying_transport.get_extra_info("socket")
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
-        self._closed = asyncio.get_running_loop().create_future()
+        self._closed = self._loop.create_future()
         self._links.add(self)
         if self._call.is_over:
             self.close(CloseCode.CALL_ENDED, "the call has ended")
@@ -284,7 +283,8 @@ class AgentSocket(picows.WSListener):
         if code is not None:
             self._cut(code, "more messages per second than allowed")
         elif kind == picows.WSMsgType.PING:
-            self._send(picows.WSMsgType.PONG, frame.get_payload_as_bytes())
+            if self._is_writable():
+                transport.send(picows.WSMsgType.PONG, frame.get_payload_as_bytes())
         elif kind == picows.WSMsgType.PONG:
             return
         elif frame.fin and self._assembler.is_empty and kind != picows.WSMsgType.CONTINUATION:
@@ -350,41 +350,49 @@ class AgentSocket(picows.WSListener):
     # --- MediaLink -------------------------------------------------------------------------
 
     def send_audio(self, channel: int, pcm: bytes) -> None:
-        """See `MediaLink`."""
-        self._send(picows.WSMsgType.BINARY, bytes((channel,)) + pcm)
+        """See `MediaLink`. Leaves with the request that mostly follows: system calls cost most."""
+        if self._is_writable():
+            if not self._held:
+                self._loop.call_soon(self._flush)
+            self._held += unmasked(BINARY, bytes((channel,)) + pcm)
 
     def send_message(self, message: bytes) -> None:
         """See `MediaLink`."""
-        self._send(picows.WSMsgType.TEXT, message)
+        if self._is_writable():
+            self._held += unmasked(TEXT, message)
+            self._flush()
 
-    def _send(self, kind: picows.WSMsgType, message: bytes) -> None:
+    def _is_writable(self) -> bool:
         if self._transport is None or self._is_closing:
-            return
-        if self.unsent_bytes() > UNSENT_LIMIT_BYTES:
+            return False
+        is_read = self.unsent_bytes() <= UNSENT_LIMIT_BYTES
+        if not is_read:
             # Not in the middle of what the call is doing right now.
-            asyncio.get_running_loop().call_soon(
-                self._cut, CloseCode.SLOW_READER, "messages are not read"
-            )
-            return
-        self._transport.send(kind, message)
+            self._loop.call_soon(self._cut, CloseCode.SLOW_READER, "messages are not read")
+        return is_read
+
+    def _flush(self) -> None:
+        held, self._held = self._held, b""
+        if held and self._transport is not None:
+            self._transport.underlying_transport.write(held)
 
     def unsent_bytes(self) -> int:
         """See `MediaLink`."""
-        if self._transport is None:
-            return 0
-        unsent: int = self._transport.underlying_transport.get_write_buffer_size()
-        return unsent
+        raw = self._transport and self._transport.underlying_transport
+        return raw.get_write_buffer_size() + len(self._held) if raw else 0
 
     def close(self, code: CloseCode, reason: str) -> None:
         """See `MediaLink`. The peer has 2 s to answer, then the socket is cut."""
         if self._is_closing or self._transport is None:
             return
+        self._flush()
         self._is_closing = True
         self._tally.closes[Port.MEDIA, code] += 1
         # The library sends any number; its type names those of RFC 6455 only.
         self._transport.send_close(cast("picows.WSCloseCode", code), reason.encode())
-        loop = asyncio.get_running_loop()
-        self._close_timer = loop.call_later(CLOSE_TIMEOUT_S, self._transport.disconnect, False)
+        self._close_timer = self._loop.call_later(
+            CLOSE_TIMEOUT_S, self._transport.disconnect, False
+        )
 
     async def wait_closed(self) -> None:
         """Return when the socket is gone; cancellation loses nothing."""
