@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, get_type_hints
+from urllib.parse import urlsplit
 
 SANDBOX_NAME = "sandbox"
 """API key, connector uuid and admin key of a sandbox that was given no connectors."""
@@ -28,6 +29,15 @@ class SettingsError(ValueError):
         self.key = key
         self.problem = problem
         super().__init__(f"{key} {problem}")
+
+
+def _is_websocket_url(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        has_port = parts.port != 0
+    except ValueError:  # a port that is none, brackets that do not close
+        return False
+    return parts.scheme in ("ws", "wss") and bool(parts.hostname) and has_port and " " not in text
 
 
 def _check_range(key: str, value: float, low: float, high: float) -> None:
@@ -103,6 +113,10 @@ class ConnectorSettings:
     def __post_init__(self) -> None:
         if not self.connector_uuid:
             raise SettingsError("connectors", "need a connector_uuid each")
+        if not self.connector_uuid.isprintable():  # it stands in log lines
+            raise SettingsError(
+                "connectors", f"must have printable names, not {self.connector_uuid!r}"
+            )
         if self.api_key == "":
             raise SettingsError("connectors", f"{self.connector_uuid!r} has an empty API key")
 
@@ -123,6 +137,8 @@ class CallSettings:
 
     def __post_init__(self) -> None:
         _check_range("calls.ring_timeout_s", self.ring_timeout_s, 0.1, 600)
+        if self.record_dir is not None and not self.record_dir.name:
+            raise SettingsError("calls.record_dir", f"must name a folder, not {self.record_dir}")
         if self.record_split and self.record_dir is None:
             raise SettingsError("calls.record_split", "needs calls.record_dir, which is not set")
 
@@ -137,9 +153,10 @@ class MediaSettings:
     """Whether a media link must show a certificate of the connector's, too."""
 
     def __post_init__(self) -> None:
-        if self.public_url is not None and not self.public_url.startswith(("ws://", "wss://")):
+        if self.public_url is not None and not _is_websocket_url(self.public_url):
             raise SettingsError(
-                "media.public_url", f"must begin with ws:// or wss://, not {self.public_url!r}"
+                "media.public_url",
+                f"must be ws:// or wss://, a host and perhaps a port, not {self.public_url!r}",
             )
 
 

@@ -87,7 +87,15 @@ def test_variables_of_agents_are_left_alone() -> None:
         ("[server]\ndrain_timeout_s = -1", "server.drain_timeout_s must be 0 to 3600, not -1"),
         ("[calls]\nring_timeout_s = nan", "calls.ring_timeout_s must be 0.1 to 600, not nan"),
         ("[calls]\nrecord_dir = 5", "calls.record_dir must be a string, not 5"),
-        ("[media]\npublic_url = 'http://x'", "media.public_url must begin with ws:// or wss://"),
+        ("[media]\npublic_url = 'wss://'", "media.public_url must be ws:// or wss://, a host"),
+        ("[media]\npublic_url = 'wss://a b'", "media.public_url must be ws:// or wss://, a host"),
+        ("[media]\npublic_url = 'wss://a:x'", "media.public_url must be ws:// or wss://, a host"),
+        ("[calls]\nrecord_dir = ''", "calls.record_dir must name a folder"),
+        (
+            "[[connectors]]\nconnector_uuid = \"a\\n\"\napi_key = 'x'",
+            "must have printable names, not",
+        ),
+        ("[media]\npublic_url = 'http://x'", "media.public_url must be ws:// or wss://"),
         ("[log]\njson = 'yes'", "log.json must be true or false, not 'yes'"),
         ("[log]\nlevel = 'loud'", "log.level must be debug, info, warning or error, not 'loud'"),
         ("[limits]\nmessages_per_second = 0", "limits.messages_per_second must be 1 to 100000"),
@@ -127,7 +135,10 @@ WRONG: dict[str, list[tuple[str, str]]] = {
     "calls.ring_timeout_s": [("0", "must be 0.1 to 600, not 0"), ("'1'", NUMBER + "'1'")],
     "calls.record_dir": [("false", STRING + ", not False")],
     "calls.record_split": [("1", BOOLEAN + "1"), ("true", "needs calls.record_dir")],
-    "media.public_url": [("1", STRING + ", not 1"), ("'http://a'", "ws:// or wss://, not 'http")],
+    "media.public_url": [
+        ("1", STRING + ", not 1"),
+        ("'http://a'", "ws:// or wss://, a host and perhaps a port, not 'http"),
+    ],
     "media.require_client_certificate": [
         ("'yes'", BOOLEAN + "'yes'"),
         ("true", "needs tls.client_ca_file, which is not set"),

@@ -156,6 +156,7 @@ class Exchange:
     ) -> None:
         self._calls_per_connector = calls_per_connector
         self.board = SessionBoard(make_address, new_id)
+        self.board.abandoned = self._abandoned
         self.is_draining = False
         self.on_empty: Callable[[], None] | None = None
         self.on_report: Callable[[CallReport], None] | None = None
@@ -353,6 +354,10 @@ class Exchange:
         del self._lines[call.identity.call_id]
         if not self._lines and self.on_empty is not None:
             self.on_empty()
+
+    def _abandoned(self, session: Session) -> None:
+        """Nobody else can take a call that a client placed: it ends with its client."""
+        self._lines[session.call_id].call.end(EndReason.NO_AGENT)
 
     def _leg_failed(self, call_id: str, slot: Slot, error: Exception) -> None:
         line = self._lines.get(call_id)  # None: the other leg failed in the same tick

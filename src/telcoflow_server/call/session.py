@@ -96,8 +96,8 @@ class Session:
 
     @property
     def is_waiting(self) -> bool:
-        """Whether anybody may claim it."""
-        return self.owner is None and not self.is_attached
+        """Whether anybody may claim it; a call that a client placed is that client's alone."""
+        return self.owner is None and not self.is_attached and not self.is_outbound
 
 
 class SessionInfo(msgspec.Struct, frozen=True, rename="camel"):
@@ -138,10 +138,12 @@ class SessionBoard:
     Attributes:
         refusals: What clients were refused, by code.
         make_call: Places the calls that clients ask for; None refuses them all.
+        abandoned: Told of a placed call whose client left before its media link came.
     """
 
     def __init__(self, make_address: AddressMaker, new_id: Callable[[], str]) -> None:
         self.make_call: CallMaker | None = None
+        self.abandoned: Callable[[Session], None] | None = None
         self.refusals: Counter[ErrorCode] = Counter()
         self._make_address = make_address
         self._new_id = new_id
@@ -173,7 +175,9 @@ class SessionBoard:
         for session in list(client.sessions):
             del client.sessions[session]
             session.owner = None
-            if session.is_waiting:
+            if session.is_outbound and not session.is_attached and self.abandoned is not None:
+                self.abandoned(session)
+            elif session.is_waiting:
                 session.is_delivered = False
                 self._notify_all(session)
 
