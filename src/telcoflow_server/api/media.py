@@ -373,7 +373,7 @@ class AgentSocket(picows.WSListener):
 
     def _flush(self) -> None:
         held, self._held = self._held, b""
-        if held and self._transport is not None:
+        if held and self._transport is not None and not self._is_closing:
             self._transport.underlying_transport.write(held)
 
     def unsent_bytes(self) -> int:
