@@ -16,6 +16,7 @@ from telcoflow_sdk.protocol import codes, states
 from telcoflow_sdk.protocol.codes import NORMAL_END_REASONS, CloseCode, EndReason, ErrorCode
 from telcoflow_sdk.protocol.commands import CommandName
 from telcoflow_sdk.protocol.states import CallState
+from telcoflow_server import simulation
 from telcoflow_server.loading import CLIENT_VARIABLES, load
 from telcoflow_server.media import playout, routing
 from telcoflow_server.media.routing import Audience, Listener, Slot, Stage
@@ -220,3 +221,10 @@ def test_sample_configuration_and_reference_name_the_same_settings() -> None:
             named.add(f"{group}.{match[1]}")
 
     assert named == set(first_quoted(table(REFERENCE / "settings.md", "Settings")))
+
+
+def test_as_many_ended_calls_are_kept_as_is_said() -> None:
+    page = (REFERENCE / "rest.md").read_text()
+    said = re.findall(r"last (\d+) ended calls are kept", page)
+
+    assert {int(number) for number in said} == {simulation.FINISHED_CALLS_KEPT}

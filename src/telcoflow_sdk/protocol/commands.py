@@ -59,8 +59,8 @@ def check_ring_time(ring_time_seconds: int) -> None:
     Raises:
         ValueError: it is outside 1 to 120, or no whole number.
     """
-    is_possible = MIN_RING_TIME_S <= ring_time_seconds <= MAX_RING_TIME_S
-    if not is_possible or ring_time_seconds != int(ring_time_seconds):
+    is_whole = type(ring_time_seconds) is int  # not True, and not what only looks like a number
+    if not is_whole or not MIN_RING_TIME_S <= ring_time_seconds <= MAX_RING_TIME_S:
         raise ValueError(
             f"ring_time_seconds must be a whole number from {MIN_RING_TIME_S} to "
             f"{MAX_RING_TIME_S}, not {ring_time_seconds!r}"
