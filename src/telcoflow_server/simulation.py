@@ -29,9 +29,10 @@ from telcoflow_server.call.exchange import (
     Recording,
     Recordings,
 )
+from telcoflow_server.call.placing import CallRefused
 from telcoflow_server.call.ports import Dialled, DialRequest
 from telcoflow_server.call.report import CallReport
-from telcoflow_server.call.session import CallRefused, Session
+from telcoflow_server.call.session import Session
 from telcoflow_server.legs.simulated import CalleeScript, Script, SimulatedCallee, SimulatedPhone
 from telcoflow_server.media.plane import MIX_RATE_HZ
 from telcoflow_server.media.record import Lane, Recorder

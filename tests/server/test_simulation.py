@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from telcoflow_sdk.protocol.codes import EndReason, ErrorCode
 from telcoflow_server import simulation as module
 from telcoflow_server.call.exchange import Draining, NewCall
+from telcoflow_server.call.placing import CallRefused
 from telcoflow_server.call.ports import DialRequest
-from telcoflow_server.call.session import CallRefused
 from telcoflow_server.legs.behaviour import Behaviour
 from telcoflow_server.legs.simulated import CalleeScript, Play, Script
 from telcoflow_server.media.record import Recorder

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from telcoflow_server.call.session import NUMBER
+from telcoflow_server.call.placing import NUMBER
 from telcoflow_server.legs.behaviour import Behaviour
 from telcoflow_server.legs.simulated import DEFAULT_RING_MS, CalleeScript, Play, Script
 from telcoflow_server.media.sound import Sound

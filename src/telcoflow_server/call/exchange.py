@@ -373,8 +373,7 @@ class Exchange:
     def lateness(self, call: Call) -> Percentiles:
         """Return how late the node's ticks were while a call ran; zero once it is forgotten."""
         line = self._lines.get(call.identity.call_id)
-        _, lateness_ms = self.lateness_ms(line.first_tick if line else self._ticks)
-        return percentiles(lateness_ms)
+        return percentiles(self.lateness_ms(line.first_tick if line else self._ticks)[1])
 
     def lateness_ms(self, since_tick: int) -> tuple[int, NDArray[np.float32]]:
         """Return how late ticks were, from one on, as far as the last ten minutes hold them.

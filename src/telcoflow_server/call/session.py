@@ -7,7 +7,6 @@ first claim wins; a claim whose client leaves before its media link came is free
 
 from __future__ import annotations
 
-import re
 from collections import Counter, OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -18,7 +17,6 @@ import msgspec
 from telcoflow_sdk.audio.format import AudioFormat
 from telcoflow_sdk.protocol.codec import ProtocolViolation, decode_control_request, encode
 from telcoflow_sdk.protocol.codes import CloseCode, ErrorCode, SessionCloseReason
-from telcoflow_sdk.protocol.commands import MAX_RING_TIME_S, MIN_RING_TIME_S
 from telcoflow_sdk.protocol.messages import (
     CallIn,
     ControlError,
@@ -32,6 +30,7 @@ from telcoflow_sdk.protocol.messages import (
     SetupDone,
 )
 from telcoflow_server.call.newcomers import Newcomers
+from telcoflow_server.call.placing import VOICE_CHANNEL, CallRefused, check_placing
 from telcoflow_server.call.ports import ControlLink
 
 CLOSED_SESSIONS_KEPT = 1024
@@ -39,11 +38,7 @@ CLOSED_SESSIONS_KEPT = 1024
 
 AUDIO_MODES = ("mixed", "isolated")
 
-VOICE_CHANNEL = "TELCO"
 NEW_CALL = "NEW_INCOMING_CALL"
-
-NUMBER = re.compile(r"\+?[0-9*#]{1,32}|sips?:[^\s@]{1,64}@[^\s@]{1,128}")
-"""What can be dialled: E.164 and short numbers, and SIP addresses."""
 
 
 @dataclass(slots=True, eq=False)
@@ -118,14 +113,6 @@ AddressMaker = Callable[[Session, Client], tuple[str, str]]
 
 CallMaker = Callable[[str, str, int], Session]
 """Places a call to a person: connector, number, ring time in seconds. Raises `CallRefused`."""
-
-
-class CallRefused(Exception):
-    """A call that an agent wants to place and may not; `code` and the text go back to it."""
-
-    def __init__(self, code: ErrorCode, message: str) -> None:
-        super().__init__(message)
-        self.code = code
 
 
 class SessionBoard:
@@ -280,21 +267,10 @@ class SessionBoard:
         client.link.send(encode(Response(request.req_id, ok=True, content=content)))
 
     def _create_session(self, client: Client, request: SessionCreate) -> Session:
-        if request.channel != VOICE_CHANNEL or self.make_call is None:
-            raise CallRefused(
-                ErrorCode.CHANNEL_NOT_CONFIGURED, f"this server calls on {VOICE_CHANNEL} only"
-            )
-        if not NUMBER.fullmatch(request.remote_address):
-            raise CallRefused(
-                ErrorCode.INVALID_REQUEST,
-                "remoteAddress is a number (digits, perhaps with a + before them) or a SIP address",
-            )
+        check_placing(request)
+        if self.make_call is None:
+            raise CallRefused(ErrorCode.CHANNEL_NOT_CONFIGURED, "this server calls nobody")
         ring_s = request.data.ring_time_seconds
-        if not MIN_RING_TIME_S <= ring_s <= MAX_RING_TIME_S:
-            raise CallRefused(
-                ErrorCode.INVALID_REQUEST,
-                f"ringTimeSeconds must be {MIN_RING_TIME_S} to {MAX_RING_TIME_S}, not {ring_s}",
-            )
         session = self.make_call(client.connector_uuid, request.remote_address, ring_s)
         # Claimed for whoever asked, so that no other client can be faster.
         self._claim(client, session)

@@ -11,9 +11,9 @@ import pytest
 from telcoflow_sdk.protocol.codec import ProtocolViolation
 from telcoflow_sdk.protocol.codes import CloseCode, ErrorCode, SessionCloseReason
 from telcoflow_server.call.newcomers import WELCOME_TICKS
+from telcoflow_server.call.placing import CallRefused
 from telcoflow_server.call.session import (
     CLOSED_SESSIONS_KEPT,
-    CallRefused,
     Client,
     Session,
     SessionBoard,
