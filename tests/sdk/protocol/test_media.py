@@ -231,6 +231,16 @@ def test_error_of_the_call_is_reported_and_the_call_goes_on() -> None:
     assert dialogue.engine.state is CallState.ANSWERED
 
 
+def test_the_same_request_again_adds_to_the_credit() -> None:
+    dialogue = MediaDialogue(answered=True)
+
+    for _ in range(3):
+        dialogue.hears("buffer_request", requested_bytes=960, prefer_audio_frame_bytes=2)
+    dialogue.hears("buffer_request", requested_bytes=100)
+
+    assert dialogue.outbox.statistics().credit_bytes == 3 * 960 + 100
+
+
 def test_requests_for_audio_become_credit() -> None:
     dialogue = MediaDialogue(answered=True)
 
