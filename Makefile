@@ -29,8 +29,8 @@ demo: .venv/installed  ## a whole call on this machine: leaves demo-out/call.wav
 	$(BIN)/telcoflow demo --out demo-out
 
 .PHONY: test
-test: setup  ## every test but the long ones
-	$(BIN)/python -m pytest
+test: setup  ## every test but the long ones, two at a time: many wait for a call to pass
+	$(BIN)/python -m pytest -n 2
 
 .PHONY: test-long
 test-long: setup  ## the long tests, and ten minutes of 50 calls with faults
