@@ -105,6 +105,11 @@ class Child:
         user, system = fields.split()[11:13]
         return (int(user) + int(system)) / _TICKS_PER_S
 
+    def waited_s(self) -> float:
+        """Return how long it was ready to run and something else had its core."""
+        schedstat = (Path("/proc") / str(self._process.pid) / "schedstat").read_text()
+        return int(schedstat.split()[1]) / 1e9
+
     def memory_bytes(self) -> int:
         """Return its resident memory."""
         statm = (Path("/proc") / str(self._process.pid) / "statm").read_text()

@@ -23,6 +23,9 @@ LEAST_STEP = 0.03
 SETTLE_S = 0.5
 MEASURE_S = 3.0
 TRIES = 3
+DISTURBED = 0.02
+DISTURBED_TRIES = 15
+"""As in `sdk.py`."""
 PROFILE_S = 4.0
 
 
@@ -49,6 +52,7 @@ class ServerCapacity:
 class _Step:
     p99_ms: float
     core_share: float
+    disturbed_share: float
 
 
 def measure_server(progress: Progress) -> ServerCapacity:
@@ -79,17 +83,26 @@ def measure_server(progress: Progress) -> ServerCapacity:
 
 
 def _best_of_tries(node: Child, calls: int, progress: Progress) -> _Step:
-    steps: list[_Step] = []
-    while len(steps) < TRIES:
-        node.ask("lateness")
-        cpu_s, started_s = node.cpu_s(), time.monotonic()
-        time.sleep(MEASURE_S)
-        share = (node.cpu_s() - cpu_s) / (time.monotonic() - started_s)
-        seen = node.ask("lateness")
-        steps.append(_Step(seen["p99_ms"], share))
-        progress.note(
-            f"{calls} calls: ticks {seen['p99_ms']:.2f} ms late at p99, {share:.0%} of the core"
-        )
-        if seen["p99_ms"] <= LATE_MS:
-            break
-    return min(steps, key=lambda step: step.p99_ms)
+    """Measure; again if ticks were late."""
+    bad: list[_Step] = []
+    disturbed: list[_Step] = []
+    while len(bad) < TRIES and len(disturbed) < DISTURBED_TRIES:
+        step = _try(node, calls, progress)
+        if step.p99_ms <= LATE_MS:
+            return step
+        (disturbed if step.disturbed_share > DISTURBED else bad).append(step)
+    return min(bad or disturbed, key=lambda step: step.p99_ms)
+
+
+def _try(node: Child, calls: int, progress: Progress) -> _Step:
+    node.ask("lateness")
+    cpu_s, waited_s, started_s = node.cpu_s(), node.waited_s(), time.monotonic()
+    time.sleep(MEASURE_S)
+    passed_s = time.monotonic() - started_s
+    share, disturbed = (node.cpu_s() - cpu_s) / passed_s, (node.waited_s() - waited_s) / passed_s
+    step = _Step(node.ask("lateness")["p99_ms"], share, disturbed)
+    progress.note(
+        f"{calls} calls: ticks {step.p99_ms:.2f} ms late at p99, {share:.0%} of the core, "
+        f"disturbed {disturbed:.1%}"
+    )
+    return step
