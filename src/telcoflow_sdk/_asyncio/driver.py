@@ -38,9 +38,12 @@ class EngineDriver(Generic[OutputT]):
         engine: Owned by the caller, who calls `drain` after every input.
         loop: Whose time the engine lives in.
         on_event: Called for every event of the engine's, in order; must not raise.
+
+    Attributes:
+        link: The open link, or None; to be read only.
     """
 
-    __slots__ = ("_engine", "_link", "_loop", "_on_event", "_timer")
+    __slots__ = ("_engine", "_loop", "_on_event", "_timer", "link")
 
     def __init__(
         self,
@@ -51,28 +54,23 @@ class EngineDriver(Generic[OutputT]):
         self._engine = engine
         self._loop = loop
         self._on_event = on_event
-        self._link: Link | None = None
+        self.link: Link | None = None
         self._timer: asyncio.TimerHandle | None = None
-
-    @property
-    def link(self) -> Link | None:
-        """The open link, or None."""
-        return self._link
 
     def attach(self, link: Link) -> None:
         """Send over `link` from now on, what the engine said before included."""
-        self._link = link
+        self.link = link
         self.drain()
 
     def detach(self) -> None:
         """The link is gone; what the engine says from now on waits for the next one."""
-        self._link = None
+        self.link = None
 
     def drain(self) -> None:
         """Take everything the engine has to say, then wait for its next deadline."""
-        if self._link is not None:
+        if self.link is not None:
             for message in self._engine.take_messages():
-                self._link.send_text(message)
+                self.link.send_text(message)
         for event in self._engine.take_events():
             self._on_event(event)
         self._arm()

@@ -101,7 +101,7 @@ class Outbox:
     @property
     def queued_bytes(self) -> int:
         """Audio that has not left yet, in whole samples; reaches 0."""
-        return len(self._buffer) & ~1
+        return self._buffer.queued_bytes & ~1
 
     @property
     def sent_bytes(self) -> int:
@@ -116,7 +116,7 @@ class Outbox:
     @property
     def fills_request(self) -> bool:
         """Whether there is enough audio for all of the server's oldest request."""
-        return bool(self._requests) and len(self._buffer) >= self._requests[0]
+        return bool(self._requests) and self._buffer.queued_bytes >= self._requests[0]
 
     @property
     def has_marks(self) -> bool:
@@ -126,7 +126,7 @@ class Outbox:
     @property
     def is_drained(self) -> bool:
         """Whether every whole sample has left, and every mark was taken."""
-        return len(self._buffer) < BYTES_PER_SAMPLE and not self._marks
+        return self._buffer.queued_bytes < BYTES_PER_SAMPLE and not self._marks
 
     def write(self, data: BytesLike) -> None:
         """Queue PCM, all of it or nothing.
@@ -180,7 +180,7 @@ class Outbox:
         if not requests:
             return None
         request_bytes = requests[0]
-        size = min(request_bytes, len(self._buffer) & ~1, MAX_AUDIO_BYTES)
+        size = min(request_bytes, self._buffer.queued_bytes & ~1, MAX_AUDIO_BYTES)
         if self._marks:
             size = self._up_to_mark(size)
         if size == 0:
