@@ -1,0 +1,1 @@
+"""Tests. A package of its own name: sippy installs another `tests`, which would be found first."""
