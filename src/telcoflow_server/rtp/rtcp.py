@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import assert_never
 
 from telcoflow_server.rtp.packet import VERSION, RtpError
 
@@ -270,6 +271,8 @@ def _build(packet: RtcpPacket) -> bytes:
         case Goodbye():
             sources = struct.pack(f"!{len(packet.ssrcs)}I", *packet.ssrcs)
             return _frame(BYE, len(packet.ssrcs), sources)
+        case _:
+            assert_never(packet)
 
 
 def _frame(kind: int, count: int, body: bytes) -> bytes:
