@@ -304,7 +304,7 @@ class RtpReceiver:
         self._payload_changes += self._pt not in (-1, pt)
         self._pt = pt
         if line.clock_rate_hz not in (0, clock_rate_hz):
-            # Timestamps of two clocks cannot be compared (RFC 7160 §3): what was measured stays
+            # Timestamps of two clocks cannot be compared (RFC 7160): what was measured stays
             # the estimate, in the new unit, and the next packet pair goes on from there.
             line.jitter_units *= clock_rate_hz / line.clock_rate_hz
             self._measured = None

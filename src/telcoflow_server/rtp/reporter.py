@@ -59,7 +59,7 @@ class ReporterStatistics:
 class Reporter:
     """Sends and reads the reports of one session.
 
-    Nothing reconsiders the interval (RFC 3550 §6.3.3): the group never grows beyond two, so the
+    Nothing reconsiders the interval (RFC 3550 §6.3.6): the group never grows beyond two, so the
     divisor e - 3/2 that makes up for reconsideration is left out too, and the mean is 5 s.
 
     Args:

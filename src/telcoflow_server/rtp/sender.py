@@ -36,7 +36,7 @@ class RtpSender:
     """Numbers the packets of one stream; its timestamp runs on whether anything is sent or not.
 
     The start of all three numbers is to be chosen at random (RFC 3550 §5.1, §8), by the caller.
-    A codec with another clock rate needs another sender with another SSRC (RFC 7160 §4); codecs
+    A codec with another clock rate needs another sender with another SSRC (RFC 7160); codecs
     of one clock rate share one.
 
     Args:
