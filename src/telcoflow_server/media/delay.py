@@ -1,0 +1,129 @@
+"""How late packets come, and so how deep a jitter buffer must be.
+
+Not here: the packets (`jitter.py`), the jitter that RTCP reports (RFC 3550 §6.4.1), which is a
+mean and says nothing of the few late packets a depth is chosen for.
+Implements "How deep" of docs/explanation/jitter-buffer.md.
+
+A packet's transit is its arrival less its timestamp, both in units of the RTP clock. Its zero is
+arbitrary; only what a transit exceeds the fastest one by means something: the relative delay.
+"""
+
+from __future__ import annotations
+
+from telcoflow_sdk.audio.format import TICK_MS
+
+MIN_DEPTH_MS = 40
+"""One packet, and another that is in time but out of order."""
+MAX_DEPTH_MS = 200
+"""More than half of what a mouth-to-ear delay may be before people talk over each other
+(ITU-T G.114: 400 ms)."""
+START_DEPTH_MS = 60
+"""Before anything is measured: what an ordinary wireless network needs."""
+MEASURED_PACKETS = 50
+"""From so many on, one second, the measurement is believed when it asks for less than the start."""
+LATE_PERCENT = 2
+"""So many packets may exceed the measured delay; the packet's length on top takes most of them."""
+
+_BIN_MS = 2
+_HALF_LIFE_PACKETS = 500
+"""Ten seconds: what a burst asked for is forgotten in half a minute."""
+_WEIGHT = 64  # of a new packet: halving integers then loses nothing that matters
+_WINDOW_PACKETS = 200
+"""The fastest packet is looked for in the last 4 to 8 s. A clock that is wrong by 200 ppm moves
+1.6 ms in that time, less than a bin."""
+_BINS = MAX_DEPTH_MS // _BIN_MS + 1  # the last one: everything beyond
+
+
+class RelativeDelay:
+    """The distribution of one stream's relative delay, recent packets counting most.
+
+    Args:
+        clock_rate_hz: Of the RTP timestamps; a multiple of 1000 divided by the bin.
+    """
+
+    def __init__(self, clock_rate_hz: int) -> None:
+        self._units_per_ms = clock_rate_hz // 1000
+        self._bin_units = self._units_per_ms * _BIN_MS
+        self._bins = [0] * _BINS
+        self._total = 0
+        self._edge = 0  # the bin of the wanted percentile
+        self._beyond = 0  # weight of the bins after it
+        self._packets = 0
+        self._fastest: int | None = None  # of this window and the one before
+        self._fastest_now: int | None = None
+        self._window_packets = 0
+
+    @property
+    def fastest_units(self) -> int | None:
+        """The least transit of late; None before the first packet."""
+        return self._fastest
+
+    def add(self, transit_units: int) -> None:
+        """Count a packet's transit. Late ones too: the depth is for them."""
+        if self._fastest_now is None or transit_units < self._fastest_now:
+            self._fastest_now = transit_units
+        if self._fastest is None or transit_units < self._fastest:
+            self._fastest = transit_units
+        self._window_packets += 1
+        if self._window_packets == _WINDOW_PACKETS:
+            self._lower((self._fastest_now - self._fastest) // self._bin_units)
+            self._fastest = self._fastest_now
+            self._fastest_now = None
+            self._window_packets = 0
+        self._count(min((transit_units - self._fastest) // self._bin_units, _BINS - 1))
+
+    def restart(self, transit_units: int | None = None) -> None:
+        """Forget the fastest transit; the distribution stays, for the network is the same.
+
+        Args:
+            transit_units: What to take for the fastest one; None: the next packet's.
+        """
+        self._fastest = transit_units
+        self._fastest_now = transit_units
+        self._window_packets = 0
+
+    def depth_units(self, packet_units: int) -> int:
+        """Return how long after the fastest transit a packet should be played.
+
+        The late percentile plus one packet, at least a tick: a packet may begin anywhere in the
+        tick that it is needed for.
+
+        Args:
+            packet_units: Length of the stream's packets.
+        """
+        one_packet = max(packet_units, TICK_MS * self._units_per_ms)
+        wanted = (self._edge + 1) * self._bin_units + one_packet
+        is_measured = self._packets >= MEASURED_PACKETS
+        floor_ms = MIN_DEPTH_MS if is_measured else START_DEPTH_MS
+        return min(max(wanted, floor_ms * self._units_per_ms), MAX_DEPTH_MS * self._units_per_ms)
+
+    def _lower(self, bins: int) -> None:
+        """Count all delays as less by so many bins: the fastest packet has become slower.
+
+        Without this, a longer route would look like jitter for half a minute.
+        """
+        if bins:
+            kept = self._bins[bins:]
+            self._bins = [sum(self._bins[: bins + 1]), *kept[1:], *([0] * bins)][:_BINS]
+            self._edge = max(self._edge - bins, 0)
+            self._beyond = sum(self._bins[self._edge + 1 :])
+
+    def _count(self, at: int) -> None:
+        """Add to a bin and move the percentile's edge to where it now is."""
+        bins = self._bins
+        bins[at] += _WEIGHT
+        self._total += _WEIGHT
+        if at > self._edge:
+            self._beyond += _WEIGHT
+        self._packets += 1
+        if self._packets % _HALF_LIFE_PACKETS == 0:
+            self._bins = bins = [weight // 2 for weight in bins]
+            self._total = sum(bins)
+            self._beyond = sum(bins[self._edge + 1 :])
+        allowed = self._total * LATE_PERCENT // 100
+        while self._beyond > allowed:
+            self._edge += 1
+            self._beyond -= bins[self._edge]
+        while self._edge and self._beyond + bins[self._edge] <= allowed:
+            self._beyond += bins[self._edge]
+            self._edge -= 1

@@ -1,0 +1,425 @@
+"""The jitter buffer of one leg: packets in as the network brings them, one tick of audio time out.
+
+Not here: how deep it must be (`delay.py`), decoding, concealing and comfort noise (`hearing.py`
+puts them together), the RTP header and what RTCP reports (`rtp/`).
+Implements docs/explanation/jitter-buffer.md.
+
+Places and lengths are integers in units of the RTP clock, and end `_units`. The playout head is
+the place of the next unit to be played. A tick takes exactly one tick of units, whatever the
+length of the packets, so what is decoded once may be played over several ticks.
+"""
+
+from __future__ import annotations
+
+from bisect import insort
+from typing import Generic, NamedTuple
+
+from telcoflow_sdk.audio.format import TICK_MS
+from telcoflow_server.media.delay import MAX_DEPTH_MS, RelativeDelay
+from telcoflow_server.media.pieces import JitterStatistics, Lost, P, Packet, Piece, Silence
+from telcoflow_server.media.sequence import SequenceNumbers
+
+MAX_HELD_MS = 300
+"""The largest depth, a tick of slack and a packet of 60 ms. Who gets there has not been silent
+for long; the oldest is discarded."""
+JUMP_S = 1
+"""A timestamp that differs by more from what its arrival suggests belongs to another time line."""
+STOPPED_MS = 200
+"""With nothing there for so long, the far end has paused without saying so: what is still under
+way cannot be that late, and what is concealed has faded to nothing."""
+
+
+class _Audio(NamedTuple, Generic[P]):
+    """A packet that waits for its place to be played."""
+
+    place: int
+    end: int
+    seq: int
+    payload: P
+
+
+class _Pause(NamedTuple):
+    """A comfort noise packet: from its place on, nothing is sent."""
+
+    place: int
+    end: int  # its place: it lasts until the next packet with audio
+    seq: int
+    comfort: bytes
+
+
+def _advance_between(before: int, after: int) -> int:
+    """Return how far a timestamp is ahead of another, the shorter way around 32 bits."""
+    return (after - before + 0x8000_0000 & 0xFFFF_FFFF) - 0x8000_0000
+
+
+class JitterBuffer(Generic[P]):
+    """One leg's packets between the network and the tick.
+
+    The head advances by one tick per take, whether or not audio was there, so delay cannot creep;
+    what it does besides is counted: grow, shorten, restart.
+
+    Bounded by `MAX_HELD_MS`. One thread; nothing waits.
+
+    Args:
+        clock_rate_hz: Of the RTP timestamps: 8000 for G.711 and for G.722, 48000 for Opus.
+
+    Raises:
+        ValueError: the clock rate is no positive multiple of 1000.
+    """
+
+    def __init__(self, clock_rate_hz: int) -> None:
+        if clock_rate_hz < 1000 or clock_rate_hz % 1000:
+            raise ValueError(f"clock rate must be a multiple of 1000 Hz, not {clock_rate_hz!r}")
+        self._rate_hz = clock_rate_hz
+        self._units_per_ms = clock_rate_hz // 1000
+        self._tick = TICK_MS * self._units_per_ms
+        self._delay = RelativeDelay(clock_rate_hz)
+        self._now = -(1 << 62)  # before any clock
+        self._received = self._reordered = self._late = self._duplicate = 0
+        self._missing = self._discarded = self._restarts = 0
+        self._concealed = self._grown = self._shortened = 0  # units
+        self._begin()
+
+    def _begin(self) -> None:
+        """Begin a time line: nothing held, nothing known of its numbers."""
+        self._numbers = SequenceNumbers()
+        self._held: list[_Audio[P] | _Pause] = []
+        self._is_under_way = False  # whether the first one held has been played in part
+        self._stray: tuple[int, int, float, P, int] | None = None  # arguments of `put`
+        self._newest_place: int | None = None  # that timestamps are unwrapped from
+        self._packet_length = self._tick  # of the last packet put
+        self._is_playing = False  # False: filling
+        self._head = 0
+        self._played_until = 0  # end of the last audio played
+        self._is_paused = False
+        self._comfort: bytes | None = None
+        self._is_silent = False  # what the last tick played, as far as we were told
+        self._run = 0
+        self._run_units = 0
+
+    def put(
+        self, seq: int, timestamp: int, arrival_s: float, payload: P, length_units: int
+    ) -> None:
+        """Take a packet with audio. Never raises: whatever is wrong with it is counted.
+
+        The marker bit is not asked for: a pause shows in numbers that follow each other under
+        timestamps that do not, also with a sender that never sets it or always does.
+
+        Args:
+            seq: Extended sequence number (RFC 3550 A.1).
+            timestamp: As in the header, 32 bits; wraps are followed here.
+            arrival_s: Monotonic time, the clock of `take`.
+            payload: Opaque; returned by `take`.
+            length_units: Of its audio, at least 1: timestamp units, by what the codec says
+                of the payload (for G.711 and G.722 its bytes).
+        """
+        place = self._place(timestamp)
+        transit = round(arrival_s * self._rate_hz) - place
+        if self._is_elsewhere(transit):
+            self._meet_stray((seq, timestamp, arrival_s, payload, length_units))
+            return
+        self._received += 1
+        if not self._numbers.note(seq):
+            self._duplicate += 1
+            return
+        self._delay.add(transit)
+        self._newest_place = place
+        self._packet_length = length_units
+        if self._is_playing and place < self._played_until:
+            self._late += 1
+            return
+        if self._numbers.is_behind(seq) and (not self._is_playing or place >= self._head):
+            self._reordered += 1
+        self._hold(_Audio(place, place + length_units, seq, payload))
+
+    def pause(self, seq: int, timestamp: int, arrival_s: float, comfort: bytes) -> None:
+        """Take a comfort noise packet: from its timestamp on, what does not come is not missing.
+
+        Args:
+            seq: As in `put`.
+            timestamp: As in `put`.
+            arrival_s: As in `put`.
+            comfort: The payload (RFC 3389), returned with the silence.
+        """
+        place = self._place(timestamp)
+        if self._is_elsewhere(round(arrival_s * self._rate_hz) - place):
+            self._discarded += 1
+            return
+        if not self._numbers.note(seq):
+            self._duplicate += 1
+            return
+        if self._newest_place is None:  # the stream begins with a pause
+            self._comfort = comfort
+            return
+        self._newest_place = place
+        if place >= self._played_until:
+            self._hold(_Pause(place, place, seq, comfort))
+
+    def pass_over(self, seq: int) -> None:
+        """Note that a number belongs to no audio (DTMF, RFC 4733): it is not missing."""
+        self._numbers.pass_over(seq)
+
+    def take(self, now_s: float) -> tuple[Piece[P], ...]:
+        """Return what must be played for the tick at `now_s`: one tick of units in all.
+
+        Called once per tick; never waits. Usually one piece; more where packets and ticks do
+        not begin together (packets of 10 or 30 ms), or a packet's end is missing.
+
+        Args:
+            now_s: Time the tick is due, seconds, not when it came to run: then a late
+                tick does not look like a deep buffer. Must not decrease.
+
+        Returns:
+            Pieces, in order:
+            Packet: audio that is due.
+            Lost: it has not arrived, or the depth grows; conceal it.
+            Silence: the buffer is filling, or the far end has paused.
+
+        Raises:
+            ValueError: `now_s` is before the previous call's.
+
+        Source: depth and all rules in docs/explanation/jitter-buffer.md.
+        """
+        now = round(now_s * self._rate_hz)
+        if now < self._now:
+            raise ValueError(f"time of the tick went back by {self._now - now} units")
+        self._now = now
+        if not self._is_playing and not self._start():
+            return (Silence(self._tick, self._comfort),)
+        if self._holds_back():
+            return (self._silence(self._tick) if self._is_paused else self._lost(self._tick),)
+        return self._advance()
+
+    def shorten(self) -> tuple[Piece[P], ...] | None:
+        """Tell that what the last `take` returned is silent; ask what to play instead.
+
+        To be called between two takes, after decoding. So exactly what was found silent is left
+        out, never the beginning of a word, and a decoder with a memory has seen it all.
+
+        Returns:
+            None: play it. Otherwise the depth is above its target: the pieces of the tick after,
+            as from `take`, to be played instead.
+        """
+        self._is_silent = True
+        if not self._is_playing or self._depth() < self._target():
+            return None
+        if not self._is_paused and not self._is_covered():
+            return None
+        self._shortened += self._tick
+        return self._advance()
+
+    def restart(self) -> None:
+        """Begin a new time line: another SSRC, or another codec. What is held is discarded.
+
+        The depth stays what the network asked for; all counters go on.
+        """
+        self._discarded += len(self._held) - self._is_under_way
+        self._discarded += self._stray is not None
+        self._restarts += 1
+        self._begin()
+        self._delay.restart()
+
+    def statistics(self) -> JitterStatistics:
+        """Return all counters; they only grow, but for `lost` when a packet is late instead."""
+        depth = self._depth() + self._tick if self._is_playing else 0  # at the tick to come
+        return JitterStatistics(
+            depth_ms=depth / self._units_per_ms,
+            target_ms=self._target() / self._units_per_ms,
+            received=self._received,
+            reordered=self._reordered,
+            late=self._late,
+            lost=max(self._missing - self._late, 0),
+            duplicate=self._duplicate,
+            discarded=self._discarded,
+            restarts=self._restarts,
+            concealed_ms=self._concealed // self._units_per_ms,
+            grown_ms=self._grown // self._units_per_ms,
+            shortened_ms=self._shortened // self._units_per_ms,
+        )
+
+    # --- packets
+
+    def _place(self, timestamp: int) -> int:
+        """Return a timestamp without its wrap: the place nearest to the newest one."""
+        if self._newest_place is None:
+            return timestamp
+        return self._newest_place + _advance_between(self._newest_place, timestamp)
+
+    def _is_elsewhere(self, transit: int) -> bool:
+        """Whether a packet's time is too far from all the others'."""
+        fastest = self._delay.fastest_units
+        return fastest is not None and abs(transit - fastest) > JUMP_S * self._rate_hz
+
+    def _meet_stray(self, stray: tuple[int, int, float, P, int]) -> None:
+        """Follow a jump when a second packet agrees with the first: one alone is an error.
+
+        The rule of RFC 3550 A.1 for sequence numbers, applied to timestamps.
+        """
+        before, self._stray = self._stray, stray
+        if before is None:
+            return
+        elapsed = round((stray[2] - before[2]) * self._rate_hz)
+        if abs(elapsed - _advance_between(before[1], stray[1])) > JUMP_S * self._rate_hz:
+            self._discarded += 1
+            return
+        self._stray = None
+        self.restart()
+        self.put(*before)
+        self.put(*stray)
+
+    def _hold(self, new: _Audio[P] | _Pause) -> None:
+        """Put a packet in its place among those that wait."""
+        held = self._held
+        if not held or new.place >= held[-1].place:
+            held.append(new)
+        else:
+            insort(held, new, key=lambda waiting: waiting.place)
+        while held[-1].place - held[0].place > MAX_HELD_MS * self._units_per_ms:
+            self._discard_first()
+
+    def _discard_first(self) -> None:
+        """Give up the oldest packet for want of room."""
+        first = self._held.pop(0)
+        self._missing += self._numbers.play(first.seq)
+        self._discarded += not self._is_under_way
+        self._is_under_way = False
+
+    # --- the head
+
+    def _target(self) -> int:
+        return self._delay.depth_units(self._packet_length)
+
+    def _depth(self) -> int:
+        """Return how long ago the head's audio could have arrived."""
+        fastest = self._delay.fastest_units
+        assert fastest is not None  # only a packet with audio starts the head
+        return self._now - fastest - self._head
+
+    def _start(self) -> bool:
+        """Set the head to the first packet, once that has waited for the depth."""
+        if not self._held:
+            return False
+        self._head = self._played_until = self._held[0].place
+        self._is_playing = self._depth() >= self._target()
+        return self._is_playing
+
+    def _is_covered(self) -> bool:
+        """Whether there is audio at the head."""
+        return any(held.place <= self._head < held.end for held in self._held)
+
+    def _holds_back(self) -> bool:
+        """Bring the depth nearer to its target; return whether the head stays for this tick."""
+        was_silent, self._is_silent = self._is_silent, False
+        target = self._target()
+        if self._depth() > MAX_HELD_MS * self._units_per_ms:
+            self._cut(self._depth() - target)
+            return True  # what is concealed joins the two sides of the cut
+        self._step_back(target)
+        shortfall = target - self._depth()
+        if shortfall <= 0 or (shortfall <= self._tick and not was_silent):
+            return False
+        # Two ticks at a time at most, a loss included: short repetitions are heard less than long
+        # ones. What is missing anyway becomes the growth, if it comes, by a step back.
+        if self._run >= 2 or not (self._is_paused or self._is_covered()):
+            return False
+        self._grown += self._tick
+        return True
+
+    def _step_back(self, target: int) -> None:
+        """Go back to late audio that still continues what was played last.
+
+        Where the depth has to grow, this grows it by what was concealed already, and nothing is
+        lost. Where nothing else is there to be played, it ends the gap. Otherwise the packet is
+        one of the few that the depth leaves out, and time goes on without it.
+        """
+        if not self._held or isinstance(self._held[0], _Pause):
+            return
+        start = max(self._held[0].place, self._played_until)
+        back = self._head - start
+        if back <= 0 or (self._depth() >= target and self._is_covered()):
+            return
+        self._head = start
+        self._grown += back
+        if self._depth() > MAX_DEPTH_MS * self._units_per_ms:
+            # Not a late packet but a later stream, such as one that stopped and went on with its
+            # timestamps: its time is counted from here.
+            self._delay.restart(self._now - start - target)
+
+    def _cut(self, excess: int) -> None:
+        """Move the head forward over the oldest audio, by whole ticks."""
+        self._head += excess - excess % self._tick
+        self._played_until = self._head
+        while self._held and self._held[0].end <= self._head:
+            if isinstance(self._held[0], _Pause):
+                self._leave_behind(self._held.pop(0))
+            else:
+                self._discard_first()
+
+    # --- the pieces
+
+    def _advance(self) -> tuple[Piece[P], ...]:
+        pieces: list[Piece[P]] = []
+        wanted = self._tick
+        while wanted:
+            piece = self._next(wanted)
+            pieces.append(piece)
+            self._head += piece.length_units
+            if isinstance(piece, Packet):
+                self._played_until = self._head
+            wanted -= piece.length_units
+        return tuple(pieces)
+
+    def _next(self, wanted: int) -> Piece[P]:
+        """Return what is at the head, at most `wanted`."""
+        held = self._held
+        while held and held[0].end <= self._head:
+            self._leave_behind(held.pop(0))
+        if not held:
+            if self._run_units >= STOPPED_MS * self._units_per_ms:
+                self._is_paused = True
+            return self._silence(wanted) if self._is_paused else self._lost(wanted)
+        first = held[0]
+        offset = self._head - first.place
+        if isinstance(first, _Pause) or offset < 0:
+            return self._before(first, min(wanted, -offset))
+        is_new = not self._is_under_way
+        if is_new:
+            self._missing += self._numbers.play(first.seq)
+        length = min(wanted, first.end - self._head)
+        self._is_under_way = self._head + length < first.end
+        if not self._is_under_way:
+            del held[0]
+        self._is_paused = False
+        self._comfort = None
+        self._run = self._run_units = 0
+        return Packet(first.payload, offset, length, is_new)
+
+    def _leave_behind(self, first: _Audio[P] | _Pause) -> None:
+        """Begin the pause that the head has come to, or give up a packet that it has passed."""
+        if isinstance(first, _Audio):
+            self._late += 1
+            return
+        self._missing += self._numbers.play(first.seq)
+        self._is_paused = True
+        self._comfort = first.comfort
+
+    def _before(self, first: _Audio[P] | _Pause, wanted: int) -> Piece[P]:
+        """Return what is to be heard before a packet that is not due yet.
+
+        Of the time up to it, as much is lost as numbers are missing; the rest was never sent.
+        """
+        missing = self._numbers.missing_before(first.seq)
+        lost = self._played_until + missing * self._packet_length - self._head
+        if self._is_paused or lost <= 0:
+            return self._silence(wanted)
+        return self._lost(min(wanted, lost))
+
+    def _lost(self, length: int) -> Lost:
+        self._run += 1
+        self._run_units += length
+        self._concealed += length
+        return Lost(length, self._run)
+
+    def _silence(self, length: int) -> Silence:
+        self._run = self._run_units = 0
+        return Silence(length, self._comfort)

@@ -1,0 +1,93 @@
+"""What a jitter buffer returns for a tick, and what it reports of itself.
+
+Not here: how it decides (`jitter.py`), what becomes of the pieces (`hearing.py`).
+Implements docs/explanation/jitter-buffer.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+P = TypeVar("P")
+
+
+@dataclass(frozen=True, slots=True)
+class Packet(Generic[P]):
+    """Audio that is there.
+
+    Attributes:
+        payload: As it was put.
+        offset_units: Where in the decoded payload to begin.
+        length_units: How much of it to play.
+        is_new: Whether this payload has not been returned before; each is decoded once, in order,
+            and what is not played yet is kept for the next piece.
+    """
+
+    payload: P
+    offset_units: int
+    length_units: int
+    is_new: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """Audio that is not there: conceal it.
+
+    Attributes:
+        length_units: How much.
+        run: Pieces in a row that are lost, 1 for the first.
+    """
+
+    length_units: int
+    run: int
+
+
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """Nothing is to be heard: the buffer is filling, or the far end has paused.
+
+    Attributes:
+        length_units: How much.
+        comfort: The RFC 3389 payload that describes the pause; None when there was none.
+    """
+
+    length_units: int
+    comfort: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class JitterStatistics:
+    """What came, what became of it, and how the depth adapted. Counts are packets.
+
+    Attributes:
+        depth_ms: From when the fastest packet would have come to its playing; 0 while filling.
+        target_ms: What the depth should be.
+        received: With audio, all that are counted below included.
+        reordered: Out of order, but in time.
+        late: After their playout; discarded.
+        lost: Not there when due and not since. One that comes after all is late instead.
+        duplicate: Seen before.
+        discarded: There was no room, or they belonged to no time line.
+        restarts: Time lines begun, the first not counted.
+        concealed_ms: Returned as lost, those by which the depth grew included.
+        grown_ms: By which the depth was raised while playing.
+        shortened_ms: Of silence left out to lower the depth.
+    """
+
+    depth_ms: float
+    target_ms: float
+    received: int
+    reordered: int
+    late: int
+    lost: int
+    duplicate: int
+    discarded: int
+    restarts: int
+    concealed_ms: int
+    grown_ms: int
+    shortened_ms: int
+
+
+Piece = Packet[P] | Lost | Silence
+"""Part of a tick, or all of it."""
