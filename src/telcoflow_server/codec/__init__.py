@@ -1,0 +1,1 @@
+"""Speech codecs: samples to payloads and back. No I/O, no clock."""
