@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from telcoflow_server.rtp.packet import SEQ_MODULUS
@@ -180,6 +181,8 @@ class Latch:
         return one[1] == other[1] and _host(one[0]) == _host(other[0])
 
 
+# Parsing takes a hundred times as long as finding it again, and a flood is mostly one address.
+@lru_cache(maxsize=1_024)
 def _host(text: str) -> IPv4Address | IPv6Address | None:
     """Return an address in the one form in which it can be compared; None for a name.
 
