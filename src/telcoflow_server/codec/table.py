@@ -14,6 +14,9 @@ from telcoflow_sdk.audio.format import TICK_MS
 from telcoflow_server.codec import g711, l16, opus
 from telcoflow_server.codec.stream import Decoder, Encoder
 
+MAX_PAYLOAD_MS = 200
+"""The longest packet that a receiver is to accept (RFC 3551 §4.2). A datagram could hold 8 s."""
+
 
 @dataclass(frozen=True, slots=True)
 class Codec:
@@ -26,8 +29,8 @@ class Codec:
         static_pt: Payload type that needs no rtpmap; None: dynamic, 96 to 127.
         encoder: Makes the sending half of one stream.
         decoder: Makes the receiving half of one stream.
-        payload_units: Tells how much audio a payload holds, in units of the clock rate; 0 for
-            one that cannot be decoded.
+        count_units: Tells how much audio a payload holds, in units of the clock rate, 0 for one
+            that cannot be decoded; see `payload_units`.
         channels: In rtpmap; of Opus always 2 (RFC 7587 §7), though our audio is mono.
         fmtp: Parameters for our own SDP; None for no such line.
         ptime_ms: How long the packets are that we send.
@@ -39,10 +42,19 @@ class Codec:
     static_pt: int | None
     encoder: Callable[[], Encoder] = field(repr=False)
     decoder: Callable[[], Decoder] = field(repr=False)
-    payload_units: Callable[[bytes], int] = field(repr=False)
+    count_units: Callable[[bytes], int] = field(repr=False)
     channels: int = 1
     fmtp: str | None = None
     ptime_ms: int = TICK_MS
+
+    def payload_units(self, payload: bytes) -> int:
+        """Return how much audio a payload holds, in units of the clock rate.
+
+        0 for one that must not be played: it is empty, malformed, or longer than
+        `MAX_PAYLOAD_MS`.
+        """
+        units = self.count_units(payload)
+        return units if units * 1000 <= MAX_PAYLOAD_MS * self.clock_rate_hz else 0
 
 
 def _linear_pcm(rate_hz: int) -> Codec:
@@ -53,7 +65,7 @@ def _linear_pcm(rate_hz: int) -> Codec:
         None,  # the static 10 and 11 are for 44.1 kHz
         encoder=lambda: l16.L16,
         decoder=lambda: l16.L16,
-        payload_units=lambda payload: len(payload) // l16.BYTES_PER_SAMPLE,
+        count_units=lambda payload: len(payload) // l16.BYTES_PER_SAMPLE,
     )
 
 

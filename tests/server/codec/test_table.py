@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from telcoflow_server.codec.table import PCMA, PCMU, Codec, find, find_static, offered
+from telcoflow_server.codec.table import L16_CODECS, PCMA, PCMU, Codec, find, find_static, offered
 
 HAS_AV = importlib.util.find_spec("av") is not None
 needs_av = pytest.mark.skipif(not HAS_AV, reason="PyAV is not installed")
@@ -23,6 +23,10 @@ def without_av(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     offered.cache_clear()
     yield
     offered.cache_clear()
+
+
+def name(codec: Codec) -> str:
+    return f"{codec.encoding}/{codec.clock_rate_hz}"
 
 
 def names() -> list[tuple[str, int]]:
@@ -87,9 +91,7 @@ def test_rates_of_g722_and_opus_are_not_their_clocks() -> None:
     assert find("G722", 16_000) is None
 
 
-@pytest.mark.parametrize(
-    "codec", offered(), ids=lambda codec: f"{codec.encoding}/{codec.clock_rate_hz}"
-)
+@pytest.mark.parametrize("codec", offered(), ids=name)
 def test_frame_of_every_codec_comes_back_as_long_as_it_was(codec: Codec) -> None:
     encoder, decoder = codec.encoder(), codec.decoder()
     frame = np.zeros(codec.sample_rate_hz * codec.ptime_ms // 1000, dtype=np.int16)
@@ -101,6 +103,18 @@ def test_frame_of_every_codec_comes_back_as_long_as_it_was(codec: Codec) -> None
         assert samples.shape == frame.shape
         assert samples.dtype == np.int16
         assert codec.payload_units(payload) == codec.clock_rate_hz * codec.ptime_ms // 1000
+
+
+@pytest.mark.parametrize("codec", [PCMU, PCMA, *L16_CODECS], ids=name)
+def test_payload_of_up_to_200_ms_is_played_and_a_longer_one_is_not(codec: Codec) -> None:
+    """RFC 3551 §4.2."""
+    units = codec.clock_rate_hz // 5
+    longest = codec.encoder().encode(np.zeros(units, dtype=np.int16))
+    too_long = codec.encoder().encode(np.zeros(units + 1, dtype=np.int16))
+
+    assert codec.payload_units(longest) == units
+    assert codec.payload_units(too_long) == 0
+    assert codec.payload_units(b"") == 0
 
 
 @needs_av
