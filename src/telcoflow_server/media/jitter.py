@@ -22,6 +22,8 @@ from telcoflow_server.media.sequence import SequenceNumbers
 MAX_HELD_MS = 300
 """The largest depth, a tick of slack and a packet of 60 ms. Who gets there has not been silent
 for long; the oldest is discarded."""
+MAX_HELD_PACKETS = 128
+"""As much in packets of 2.5 ms; more are not sent to be played."""
 JUMP_S = 1
 """A timestamp that differs by more from what its arrival suggests belongs to another time line."""
 STOPPED_MS = 200
@@ -58,7 +60,8 @@ class JitterBuffer(Generic[P]):
     The head advances by one tick per take, whether or not audio was there, so delay cannot creep;
     what it does besides is counted: grow, shorten, restart.
 
-    Bounded by `MAX_HELD_MS`. One thread; nothing waits.
+    Bounded by `MAX_HELD_MS` and `MAX_HELD_PACKETS`: the oldest is discarded. One thread; nothing
+    waits.
 
     Args:
         clock_rate_hz: Of the RTP timestamps: 8000 for G.711 and for G.722, 48000 for Opus.
@@ -274,7 +277,8 @@ class JitterBuffer(Generic[P]):
             held.append(new)
         else:
             insort(held, new, key=lambda waiting: waiting.place)
-        while held[-1].place - held[0].place > MAX_HELD_MS * self._units_per_ms:
+        span = MAX_HELD_MS * self._units_per_ms
+        while held[-1].place - held[0].place > span or len(held) > MAX_HELD_PACKETS:
             self._discard_first()
 
     def _discard_first(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from telcoflow_server.media.delay import START_DEPTH_MS
-from telcoflow_server.media.jitter import MAX_HELD_MS, JitterBuffer
+from telcoflow_server.media.jitter import MAX_HELD_MS, MAX_HELD_PACKETS, JitterBuffer
 from telcoflow_server.media.pieces import Lost, Packet, Silence
 from tests.support.jitter import FIRST_SEQ, FIRST_TIMESTAMP, Line, numbers
 
@@ -157,6 +157,13 @@ def test_more_than_there_is_room_for_drops_the_oldest(line: Line) -> None:
     assert line.heard == "x 26 27 28"
     assert line.statistics.discarded == 26
     assert (line.statistics.late, line.statistics.lost) == (0, 0)
+
+
+def test_packets_without_number_are_bounded_too(line: Line) -> None:
+    for seq in range(1_000):
+        line.buffer.put(seq, FIRST_TIMESTAMP, 0.0, seq, 160)
+
+    assert line.statistics.discarded == 1_000 - MAX_HELD_PACKETS
 
 
 def test_ticks_that_were_left_out_do_not_leave_the_buffer_deep(line: Line) -> None:
