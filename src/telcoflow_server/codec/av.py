@@ -75,14 +75,14 @@ class G722Encoder(_AvEncoder):
     """One stream of G.722 at 64 kbit/s; frames of 320 samples at 16 kHz."""
 
     def __init__(self) -> None:
-        super().__init__(av.AudioCodecContext.create("g722", "w"), G722_SAMPLE_RATE_HZ)
+        super().__init__(AudioCodecContext.create("g722", "w"), G722_SAMPLE_RATE_HZ)
 
 
 class OpusEncoder(_AvEncoder):
     """One stream of Opus, mono; frames of 480 samples at 24 kHz."""
 
     def __init__(self) -> None:
-        context = av.AudioCodecContext.create("libopus", "w")
+        context = AudioCodecContext.create("libopus", "w")
         context.bit_rate = _OPUS_BITS_PER_S
         context.options = _OPUS_OPTIONS
         super().__init__(context, OPUS_SAMPLE_RATE_HZ)
@@ -110,7 +110,7 @@ class G722Decoder(_AvDecoder):
     """One stream of G.722; two samples at 16 kHz for each byte."""
 
     def __init__(self) -> None:
-        super().__init__(av.AudioCodecContext.create("g722", "r"), G722_SAMPLE_RATE_HZ)
+        super().__init__(AudioCodecContext.create("g722", "r"), G722_SAMPLE_RATE_HZ)
 
     def decode(self, payload: bytes) -> NDArray[np.int16]:
         """Return the samples of one payload; raises CodecError when it is empty."""
@@ -125,7 +125,7 @@ class OpusDecoder(_AvDecoder):
     """
 
     def __init__(self) -> None:
-        super().__init__(av.AudioCodecContext.create("libopus", "r"), _DECODED_OPUS_RATE_HZ)
+        super().__init__(AudioCodecContext.create("libopus", "r"), _DECODED_OPUS_RATE_HZ)
         self._halving = av.AudioResampler(format="s16", layout="mono", rate=OPUS_SAMPLE_RATE_HZ)
         self._owed_samples = 0
 

@@ -108,7 +108,7 @@ def opus_packets(frame_ms: int, count: int) -> list[bytes]:
     import av
     from av.audio.codeccontext import AudioCodecContext
 
-    context: AudioCodecContext = av.AudioCodecContext.create("libopus", "w")
+    context: AudioCodecContext = AudioCodecContext.create("libopus", "w")
     context.sample_rate, context.layout, context.format = 48_000, "stereo", "s16"
     context.options = {"frame_duration": str(frame_ms)}
     context.open()
