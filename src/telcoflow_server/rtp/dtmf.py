@@ -104,7 +104,7 @@ class DigitEnded:
     duration_ms: float
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class _Pressed:
     """The key held now."""
 

@@ -7,7 +7,7 @@ Implements RFC 3550 §5.1 and §5.3.1.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 VERSION = 2
 SEQ_MODULUS = 1 << 16
@@ -71,7 +71,7 @@ class RtpPacket:
         seq: Sequence number, 0 to 65535.
         ts: Timestamp in units of the clock rate, 0 to 2^32 - 1.
         ssrc: Source, 0 to 2^32 - 1.
-        payload: Without padding.
+        payload: Without padding. Never printed: it may be speech or a digit.
         marker: For audio, the first packet of a talkspurt (RFC 3551 §4.1).
         csrcs: Contributing sources, at most 15.
         extension: The header extension, if there is one.
@@ -82,7 +82,7 @@ class RtpPacket:
     seq: int
     ts: int
     ssrc: int
-    payload: bytes
+    payload: bytes = field(repr=False)
     marker: bool = False
     csrcs: tuple[int, ...] = ()
     extension: Extension | None = None
