@@ -11,13 +11,13 @@ length of the packets, so what is decoded once may be played over several ticks.
 
 from __future__ import annotations
 
-from bisect import insort
-from typing import Generic, NamedTuple
+from typing import Generic
 
 from telcoflow_sdk.audio.format import TICK_MS
 from telcoflow_server.media.delay import MAX_DEPTH_MS, RelativeDelay
 from telcoflow_server.media.pieces import JitterStatistics, Lost, P, Packet, Piece, Silence
 from telcoflow_server.media.sequence import SequenceNumbers
+from telcoflow_server.media.waiting import Audio, Pause, Waiting, advance_between, covers, insert
 
 MAX_HELD_MS = 300
 """The largest depth, a tick of slack and a packet of 60 ms. Who gets there has not been silent
@@ -29,29 +29,6 @@ JUMP_S = 1
 STOPPED_MS = 200
 """With nothing there for so long, the far end has paused without saying so: what is still under
 way cannot be that late, and what is concealed has faded to nothing."""
-
-
-class _Audio(NamedTuple, Generic[P]):
-    """A packet that waits for its place to be played."""
-
-    place: int
-    end: int
-    seq: int
-    payload: P
-
-
-class _Pause(NamedTuple):
-    """A comfort noise packet: from its place on, nothing is sent."""
-
-    place: int
-    end: int  # its place: it lasts until the next packet with audio
-    seq: int
-    comfort: bytes
-
-
-def _advance_between(before: int, after: int) -> int:
-    """Return how far a timestamp is ahead of another, the shorter way around 32 bits."""
-    return (after - before + 0x8000_0000 & 0xFFFF_FFFF) - 0x8000_0000
 
 
 class JitterBuffer(Generic[P]):
@@ -76,6 +53,8 @@ class JitterBuffer(Generic[P]):
         self._rate_hz = clock_rate_hz
         self._units_per_ms = clock_rate_hz // 1000
         self._tick = TICK_MS * self._units_per_ms
+        self._max_held = MAX_HELD_MS * self._units_per_ms
+        self._jump = JUMP_S * clock_rate_hz
         self._delay = RelativeDelay(clock_rate_hz)
         self._now = -(1 << 62)  # before any clock
         self._received = self._reordered = self._late = self._duplicate = 0
@@ -86,7 +65,7 @@ class JitterBuffer(Generic[P]):
     def _begin(self) -> None:
         """Begin a time line: nothing held, nothing known of its numbers."""
         self._numbers = SequenceNumbers()
-        self._held: list[_Audio[P] | _Pause] = []
+        self._held: Waiting[P] = []
         self._is_under_way = False  # whether the first one held has been played in part
         self._stray: tuple[int, int, float, P, int] | None = None  # arguments of `put`
         self._newest_place: int | None = None  # that timestamps are unwrapped from
@@ -121,6 +100,7 @@ class JitterBuffer(Generic[P]):
         if self._is_elsewhere(transit):
             self._meet_stray((seq, timestamp, arrival_s, payload, length_units))
             return
+        self._forget_stray()
         self._received += 1
         if not self._numbers.note(seq):
             self._duplicate += 1
@@ -133,7 +113,7 @@ class JitterBuffer(Generic[P]):
             return
         if self._numbers.is_behind(seq) and (not self._is_playing or place >= self._head):
             self._reordered += 1
-        self._hold(_Audio(place, place + length_units, seq, payload))
+        self._hold(Audio(place, place + length_units, seq, payload))
 
     def pause(self, seq: int, timestamp: int, arrival_s: float, comfort: bytes) -> None:
         """Take a comfort noise packet: from its timestamp on, what does not come is not missing.
@@ -155,8 +135,8 @@ class JitterBuffer(Generic[P]):
             self._comfort = comfort
             return
         self._newest_place = place
-        if place >= self._played_until:
-            self._hold(_Pause(place, place, seq, comfort))
+        if not self._is_playing or place >= self._played_until:
+            self._hold(Pause(place, place, seq, comfort))
 
     def pass_over(self, seq: int) -> None:
         """Note that a number belongs to no audio (DTMF, RFC 4733): it is not missing."""
@@ -180,8 +160,6 @@ class JitterBuffer(Generic[P]):
 
         Raises:
             ValueError: `now_s` is before the previous call's.
-
-        Source: depth and all rules in docs/explanation/jitter-buffer.md.
         """
         now = round(now_s * self._rate_hz)
         if now < self._now:
@@ -206,7 +184,7 @@ class JitterBuffer(Generic[P]):
         self._is_silent = True
         if not self._is_playing or self._depth() < self._target():
             return None
-        if not self._is_paused and not self._is_covered():
+        if not self._is_paused and not covers(self._held, self._head):
             return None
         self._shortened += self._tick
         return self._advance()
@@ -216,8 +194,8 @@ class JitterBuffer(Generic[P]):
 
         The depth stays what the network asked for; all counters go on.
         """
+        self._forget_stray()
         self._discarded += len(self._held) - self._is_under_way
-        self._discarded += self._stray is not None
         self._restarts += 1
         self._begin()
         self._delay.restart()
@@ -240,55 +218,55 @@ class JitterBuffer(Generic[P]):
             shortened_ms=self._shortened // self._units_per_ms,
         )
 
-    # --- packets
-
     def _place(self, timestamp: int) -> int:
         """Return a timestamp without its wrap: the place nearest to the newest one."""
         if self._newest_place is None:
             return timestamp
-        return self._newest_place + _advance_between(self._newest_place, timestamp)
+        return self._newest_place + advance_between(self._newest_place, timestamp)
 
     def _is_elsewhere(self, transit: int) -> bool:
         """Whether a packet's time is too far from all the others'."""
         fastest = self._delay.fastest_units
-        return fastest is not None and abs(transit - fastest) > JUMP_S * self._rate_hz
+        return fastest is not None and abs(transit - fastest) > self._jump
 
     def _meet_stray(self, stray: tuple[int, int, float, P, int]) -> None:
-        """Follow a jump when a second packet agrees with the first: one alone is an error.
+        """Follow a jump when a second packet in a row agrees with the first.
 
-        The rule of RFC 3550 A.1 for sequence numbers, applied to timestamps.
+        One alone is an error: the rule of RFC 3550 A.1, applied to timestamps.
         """
-        before, self._stray = self._stray, stray
-        if before is None:
-            return
-        elapsed = round((stray[2] - before[2]) * self._rate_hz)
-        if abs(elapsed - _advance_between(before[1], stray[1])) > JUMP_S * self._rate_hz:
-            self._discarded += 1
-            return
-        self._stray = None
-        self.restart()
-        self.put(*before)
-        self.put(*stray)
+        before = self._stray
+        if before is not None and before[0] != stray[0]:
+            elapsed = round((stray[2] - before[2]) * self._rate_hz)
+            if abs(elapsed - advance_between(before[1], stray[1])) <= self._jump:
+                self._stray = None
+                self.restart()
+                self.put(*before)
+                self.put(*stray)
+                return
+        self._forget_stray()
+        self._stray = stray
 
-    def _hold(self, new: _Audio[P] | _Pause) -> None:
+    def _forget_stray(self) -> None:
+        if self._stray is not None:
+            self._stray = None
+            self._discarded += 1
+
+    def _hold(self, new: Audio[P] | Pause) -> None:
         """Put a packet in its place among those that wait."""
         held = self._held
-        if not held or new.place >= held[-1].place:
-            held.append(new)
-        else:
-            insort(held, new, key=lambda waiting: waiting.place)
-        span = MAX_HELD_MS * self._units_per_ms
-        while held[-1].place - held[0].place > span or len(held) > MAX_HELD_PACKETS:
+        insert(held, new)
+        while held[-1].place - held[0].place > self._max_held or len(held) > MAX_HELD_PACKETS:
             self._discard_first()
 
     def _discard_first(self) -> None:
-        """Give up the oldest packet for want of room."""
+        """Give up the oldest packet for want of room; a pause begins."""
         first = self._held.pop(0)
+        if isinstance(first, Pause):
+            self._leave_behind(first)
+            return
         self._missing += self._numbers.play(first.seq)
         self._discarded += not self._is_under_way
         self._is_under_way = False
-
-    # --- the head
 
     def _target(self) -> int:
         return self._delay.depth_units(self._packet_length)
@@ -307,59 +285,53 @@ class JitterBuffer(Generic[P]):
         self._is_playing = self._depth() >= self._target()
         return self._is_playing
 
-    def _is_covered(self) -> bool:
-        """Whether there is audio at the head."""
-        return any(held.place <= self._head < held.end for held in self._held)
-
     def _holds_back(self) -> bool:
         """Bring the depth nearer to its target; return whether the head stays for this tick."""
         was_silent, self._is_silent = self._is_silent, False
         target = self._target()
-        if self._depth() > MAX_HELD_MS * self._units_per_ms:
-            self._cut(self._depth() - target)
+        depth = self._depth()
+        if depth > self._max_held:
+            self._cut(depth - target)
             return True  # what is concealed joins the two sides of the cut
-        self._step_back(target)
-        shortfall = target - self._depth()
+        depth += self._step_back(target, depth)
+        shortfall = target - depth
         if shortfall <= 0 or (shortfall <= self._tick and not was_silent):
             return False
         # Two ticks at a time at most, a loss included: short repetitions are heard less than long
         # ones. What is missing anyway becomes the growth, if it comes, by a step back.
-        if self._run >= 2 or not (self._is_paused or self._is_covered()):
+        if self._run >= 2 or not (self._is_paused or covers(self._held, self._head)):
             return False
         self._grown += self._tick
         return True
 
-    def _step_back(self, target: int) -> None:
-        """Go back to late audio that still continues what was played last.
+    def _step_back(self, target: int, depth: int) -> int:
+        """Go back to late audio that still continues what was played last; return how far.
 
         Where the depth has to grow, this grows it by what was concealed already, and nothing is
         lost. Where nothing else is there to be played, it ends the gap. Otherwise the packet is
         one of the few that the depth leaves out, and time goes on without it.
         """
-        if not self._held or isinstance(self._held[0], _Pause):
-            return
+        if not self._held or isinstance(self._held[0], Pause):
+            return 0
         start = max(self._held[0].place, self._played_until)
         back = self._head - start
-        if back <= 0 or (self._depth() >= target and self._is_covered()):
-            return
+        if back <= 0 or (depth >= target and covers(self._held, self._head)):
+            return 0
         self._head = start
         self._grown += back
-        if self._depth() > MAX_DEPTH_MS * self._units_per_ms:
+        if depth + back > MAX_DEPTH_MS * self._units_per_ms:
             # Not a late packet but a later stream, such as one that stopped and went on with its
             # timestamps: its time is counted from here.
             self._delay.restart(self._now - start - target)
+            return target - depth
+        return back
 
     def _cut(self, excess: int) -> None:
         """Move the head forward over the oldest audio, by whole ticks."""
         self._head += excess - excess % self._tick
         self._played_until = self._head
         while self._held and self._held[0].end <= self._head:
-            if isinstance(self._held[0], _Pause):
-                self._leave_behind(self._held.pop(0))
-            else:
-                self._discard_first()
-
-    # --- the pieces
+            self._discard_first()
 
     def _advance(self) -> tuple[Piece[P], ...]:
         pieces: list[Piece[P]] = []
@@ -384,7 +356,7 @@ class JitterBuffer(Generic[P]):
             return self._silence(wanted) if self._is_paused else self._lost(wanted)
         first = held[0]
         offset = self._head - first.place
-        if isinstance(first, _Pause) or offset < 0:
+        if isinstance(first, Pause) or offset < 0:
             return self._before(first, min(wanted, -offset))
         is_new = not self._is_under_way
         if is_new:
@@ -398,16 +370,16 @@ class JitterBuffer(Generic[P]):
         self._run = self._run_units = 0
         return Packet(first.payload, offset, length, is_new)
 
-    def _leave_behind(self, first: _Audio[P] | _Pause) -> None:
+    def _leave_behind(self, first: Audio[P] | Pause) -> None:
         """Begin the pause that the head has come to, or give up a packet that it has passed."""
-        if isinstance(first, _Audio):
+        if isinstance(first, Audio):
             self._late += 1
             return
         self._missing += self._numbers.play(first.seq)
         self._is_paused = True
         self._comfort = first.comfort
 
-    def _before(self, first: _Audio[P] | _Pause, wanted: int) -> Piece[P]:
+    def _before(self, first: Audio[P] | Pause, wanted: int) -> Piece[P]:
         """Return what is to be heard before a packet that is not due yet.
 
         Of the time up to it, as much is lost as numbers are missing; the rest was never sent.

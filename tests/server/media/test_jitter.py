@@ -229,7 +229,33 @@ class TestJump:
         line.play(numbers(10, 14))
 
         assert line.heard.split()[3:] == numbers(0, 11).split()
-        assert (line.statistics.restarts, line.statistics.discarded) == (0, 0)
+        assert (line.statistics.restarts, line.statistics.discarded) == (0, 1)
+
+    def test_stray_that_is_repeated_by_the_network_is_still_one(self, line: Line) -> None:
+        line.play(numbers(0, 10))
+        for _ in range(2):
+            line.buffer.put(FIRST_SEQ + 900, 12_345_678, line.now_s - 0.01, 900, 160)
+        line.play(numbers(10, 14))
+
+        assert line.heard.split()[3:] == numbers(0, 11).split()
+        assert (line.statistics.restarts, line.statistics.discarded) == (0, 2)
+
+    def test_strays_that_come_between_are_not_in_a_row(self, line: Line) -> None:
+        line.play(numbers(0, 10))
+        for number in range(10, 14):
+            timestamp = 12_345_678 + number * 160
+            line.buffer.put(FIRST_SEQ + 900 + number, timestamp, line.now_s - 0.01, 900, 160)
+            line.play(str(number))
+
+        assert line.heard.split()[3:] == numbers(0, 11).split()
+        assert (line.statistics.restarts, line.statistics.discarded) == (0, 4)
+
+    def test_restart_discards_a_stray_too(self, line: Line) -> None:
+        line.play("0 1 2 3")
+        line.buffer.put(FIRST_SEQ + 900, 12_345_678, line.now_s - 0.01, 900, 160)
+        line.buffer.restart()
+
+        assert line.statistics.discarded == 3 + 1
 
     def test_strays_that_disagree_are_no_stream(self, line: Line) -> None:
         line.play(numbers(0, 10))
@@ -238,7 +264,7 @@ class TestJump:
         line.play(numbers(10, 14))
 
         assert line.heard.split()[3:] == numbers(0, 11).split()
-        assert (line.statistics.restarts, line.statistics.discarded) == (0, 2)
+        assert (line.statistics.restarts, line.statistics.discarded) == (0, 3)
 
     @pytest.mark.parametrize("jump", [JUMP, -JUMP, 2**31 - 1])
     def test_two_in_a_row_are_followed_and_both_played(self, line: Line, jump: int) -> None:
