@@ -38,39 +38,39 @@ class RelativeDelay:
     """The distribution of one stream's relative delay, recent packets counting most.
 
     Args:
-        clock_rate_hz: Of the RTP timestamps; a multiple of 1000 divided by the bin.
+        clock_rate_hz: Of the RTP timestamps, a multiple of 1000.
+
+    Attributes:
+        fastest_units: The least transit of late; None before the first packet. To be read only.
     """
 
     def __init__(self, clock_rate_hz: int) -> None:
         self._units_per_ms = clock_rate_hz // 1000
         self._bin_units = self._units_per_ms * _BIN_MS
+        self._least = MIN_DEPTH_MS * self._units_per_ms
+        self._most = MAX_DEPTH_MS * self._units_per_ms
         self._bins = [0] * _BINS
         self._total = 0
         self._edge = 0  # the bin of the wanted percentile
         self._beyond = 0  # weight of the bins after it
         self._packets = 0
-        self._fastest: int | None = None  # of this window and the one before
-        self._fastest_now: int | None = None
+        self.fastest_units: int | None = None  # in this window and the one before
+        self._window_fastest: int | None = None
         self._window_packets = 0
-
-    @property
-    def fastest_units(self) -> int | None:
-        """The least transit of late; None before the first packet."""
-        return self._fastest
 
     def add(self, transit_units: int) -> None:
         """Count a packet's transit. Late ones too: the depth is for them."""
-        if self._fastest_now is None or transit_units < self._fastest_now:
-            self._fastest_now = transit_units
-        if self._fastest is None or transit_units < self._fastest:
-            self._fastest = transit_units
+        if self._window_fastest is None or transit_units < self._window_fastest:
+            self._window_fastest = transit_units
+        if self.fastest_units is None or transit_units < self.fastest_units:
+            self.fastest_units = transit_units
         self._window_packets += 1
         if self._window_packets == _WINDOW_PACKETS:
-            self._lower((self._fastest_now - self._fastest) // self._bin_units)
-            self._fastest = self._fastest_now
-            self._fastest_now = None
+            self._lower((self._window_fastest - self.fastest_units) // self._bin_units)
+            self.fastest_units = self._window_fastest
+            self._window_fastest = None
             self._window_packets = 0
-        self._count(min((transit_units - self._fastest) // self._bin_units, _BINS - 1))
+        self._count(min((transit_units - self.fastest_units) // self._bin_units, _BINS - 1))
 
     def restart(self, transit_units: int | None = None) -> None:
         """Forget the fastest transit; the distribution stays, for the network is the same.
@@ -78,8 +78,8 @@ class RelativeDelay:
         Args:
             transit_units: What to take for the fastest one; None: the next packet's.
         """
-        self._fastest = transit_units
-        self._fastest_now = transit_units
+        self.fastest_units = transit_units
+        self._window_fastest = transit_units
         self._window_packets = 0
 
     def depth_units(self, packet_units: int) -> int:
@@ -93,9 +93,9 @@ class RelativeDelay:
         """
         one_packet = max(packet_units, TICK_MS * self._units_per_ms)
         wanted = (self._edge + 1) * self._bin_units + one_packet
-        is_measured = self._packets >= MEASURED_PACKETS
-        floor_ms = MIN_DEPTH_MS if is_measured else START_DEPTH_MS
-        return min(max(wanted, floor_ms * self._units_per_ms), MAX_DEPTH_MS * self._units_per_ms)
+        if self._packets < MEASURED_PACKETS:
+            wanted = max(wanted, START_DEPTH_MS * self._units_per_ms)
+        return min(max(wanted, self._least), self._most)
 
     def _lower(self, bins: int) -> None:
         """Count all delays as less by so many bins: the fastest packet has become slower.

@@ -79,7 +79,7 @@ class Hearing(Generic[P]):
             ValueError: `now_s` is before the previous call's.
         """
         parts = self._decode_all(self.buffer.take(now_s))
-        if self._is_quiet(parts):
+        if self.buffer.wants_silence and self._is_quiet(parts):
             instead = self.buffer.shorten()
             if instead is not None:
                 parts = self._decode_all(instead)
@@ -126,7 +126,10 @@ class Hearing(Generic[P]):
         return True
 
     def _is_quiet(self, parts: list[tuple[Piece[P], Samples]]) -> bool:
-        """Whether nobody has spoken for long enough, up to and with these parts."""
+        """Whether nobody has spoken for long enough, up to and with these parts.
+
+        Asked, and the loudest frame followed, only while it matters to the buffer.
+        """
         power = 0.0
         is_pause = True
         for piece, samples in parts:

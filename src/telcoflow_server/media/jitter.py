@@ -37,11 +37,13 @@ class JitterBuffer(Generic[P]):
     The head advances by one tick per take, whether or not audio was there, so delay cannot creep;
     what it does besides is counted: grow, shorten, restart.
 
-    Bounded by `MAX_HELD_MS` and `MAX_HELD_PACKETS`: the oldest is discarded. One thread; nothing
-    waits.
+    Bounded by `MAX_HELD_MS` and `MAX_HELD_PACKETS`: the oldest is discarded. One thread.
 
     Args:
         clock_rate_hz: Of the RTP timestamps: 8000 for G.711 and for G.722, 48000 for Opus.
+
+    Attributes:
+        wants_silence: Whether the depth is off its target: then call `shorten` if it is silent.
 
     Raises:
         ValueError: the clock rate is no positive multiple of 1000.
@@ -75,6 +77,7 @@ class JitterBuffer(Generic[P]):
         self._played_until = 0  # end of the last audio played
         self._is_paused = False
         self._comfort: bytes | None = None
+        self.wants_silence = False
         self._is_silent = False  # what the last tick played, as far as we were told
         self._run = 0
         self._run_units = 0
@@ -165,7 +168,7 @@ class JitterBuffer(Generic[P]):
         if now < self._now:
             raise ValueError(f"time of the tick went back by {self._now - now} units")
         self._now = now
-        if not self._is_playing and not self._start():
+        if not self._is_playing and not (self._held and self._start()):
             return (Silence(self._tick, self._comfort),)
         if self._holds_back():
             return (self._silence(self._tick) if self._is_paused else self._lost(self._tick),)
@@ -174,17 +177,16 @@ class JitterBuffer(Generic[P]):
     def shorten(self) -> tuple[Piece[P], ...] | None:
         """Tell that what the last `take` returned is silent; ask what to play instead.
 
-        To be called between two takes, after decoding. So exactly what was found silent is left
-        out, never the beginning of a word, and a decoder with a memory has seen it all.
+        To be called after decoding, if it `wants_silence`. So exactly what was found silent is
+        left out, never the beginning of a word, and a decoder with a memory has seen it all.
 
         Returns:
             None: play it. Otherwise the depth is above its target: the pieces of the tick after,
             as from `take`, to be played instead.
         """
         self._is_silent = True
-        if not self._is_playing or self._depth() < self._target():
-            return None
-        if not self._is_paused and not covers(self._held, self._head):
+        is_deep = self._is_playing and self._depth() >= self._target()
+        if not is_deep or not (self._is_paused or covers(self._held, self._head)):
             return None
         self._shortened += self._tick
         return self._advance()
@@ -220,9 +222,8 @@ class JitterBuffer(Generic[P]):
 
     def _place(self, timestamp: int) -> int:
         """Return a timestamp without its wrap: the place nearest to the newest one."""
-        if self._newest_place is None:
-            return timestamp
-        return self._newest_place + advance_between(self._newest_place, timestamp)
+        newest = self._newest_place
+        return timestamp if newest is None else newest + advance_between(newest, timestamp)
 
     def _is_elsewhere(self, transit: int) -> bool:
         """Whether a packet's time is too far from all the others'."""
@@ -262,8 +263,7 @@ class JitterBuffer(Generic[P]):
         """Give up the oldest packet for want of room; a pause begins."""
         first = self._held.pop(0)
         if isinstance(first, Pause):
-            self._leave_behind(first)
-            return
+            return self._leave_behind(first)
         self._missing += self._numbers.play(first.seq)
         self._discarded += not self._is_under_way
         self._is_under_way = False
@@ -279,8 +279,6 @@ class JitterBuffer(Generic[P]):
 
     def _start(self) -> bool:
         """Set the head to the first packet, once that has waited for the depth."""
-        if not self._held:
-            return False
         self._head = self._played_until = self._held[0].place
         self._is_playing = self._depth() >= self._target()
         return self._is_playing
@@ -295,6 +293,7 @@ class JitterBuffer(Generic[P]):
             return True  # what is concealed joins the two sides of the cut
         depth += self._step_back(target, depth)
         shortfall = target - depth
+        self.wants_silence = shortfall > 0 or shortfall <= -self._tick
         if shortfall <= 0 or (shortfall <= self._tick and not was_silent):
             return False
         # Two ticks at a time at most, a loss included: short repetitions are heard less than long

@@ -282,3 +282,32 @@ def test_steady_noise_far_below_speech_counts_as_silence() -> None:
             assert ear.buffer.statistics().shortened_ms == 0
 
     assert ear.buffer.statistics().shortened_ms == 20
+
+
+def test_depth_that_is_a_little_short_grows_in_the_next_pause_and_not_before() -> None:
+    speaks = range(150, 300)
+    said = voiced(8_000)
+    ear = hearing()
+    out = np.zeros(TICK, dtype=np.int16)
+    arrivals = []
+    for number in range(330):
+        at = number - speaks.start
+        payload = said[at * TICK : (at + 1) * TICK] if number in speaks else np.zeros_like(out)
+        late_s = 0.026 * (number % 2) * (number in speaks)
+        arrivals.append((number * TICK_S + late_s, number, payload))
+    arrivals.sort(key=lambda arrival: arrival[0], reverse=True)
+
+    grown_ms = []
+    for tick in range(330):
+        now_s = tick * TICK_S + 0.005
+        while arrivals and arrivals[-1][0] <= now_s:
+            at_s, number, payload = arrivals.pop()
+            ear.buffer.put(number, number * TICK, at_s, payload, TICK)
+        ear.take(now_s, out)
+        grown_ms.append(ear.buffer.statistics().grown_ms)
+
+    statistics = ear.buffer.statistics()
+    assert grown_ms[299] == 0
+    assert grown_ms[-1] == 20
+    assert (statistics.depth_ms, statistics.target_ms) == (65, 48)
+    assert statistics.late == statistics.lost == 0
