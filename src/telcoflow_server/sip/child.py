@@ -25,7 +25,7 @@ from telcoflow_server.sip.switchboard import Switchboard
 
 TICK_S = 0.1
 STATISTICS_S = 1.0
-LEAVING_S = 0.5
+LEAVING_S = 0.25
 """How long BYEs and withdrawals may take before the process exits."""
 
 READ_BYTES = 1 << 16
@@ -60,11 +60,15 @@ class Child:
         self._control.settimeout(SEND_TIMEOUT_S)
         self._udp.setblocking(False)
         with selectors.DefaultSelector() as selector:
-            selector.register(self._control, selectors.EVENT_READ, self._read_commands)
-            selector.register(self._udp, selectors.EVENT_READ, self._read_datagrams)
+            selector.register(self._control, selectors.EVENT_READ)
+            selector.register(self._udp, selectors.EVENT_READ)
             while not self._is_over:
-                for key, _ in selector.select(self._timeout_s()):
-                    key.data()
+                ready = {key.fileobj for key, _ in selector.select(self._timeout_s())}
+                # Commands first: what was told before a datagram was sent holds for it.
+                if self._control in ready:
+                    self._read_commands()
+                if self._udp in ready and self._stack is not None:
+                    self._stack.read()
                 self._run_timers(time.monotonic())
 
     def _timeout_s(self) -> float:
@@ -75,6 +79,9 @@ class Child:
     def _run_timers(self, now_s: float) -> None:
         if self._stack is not None:
             self._stack.run_timers()
+        if self._leave_at_s is not None:
+            is_done = self._stack is None or self._stack.is_idle
+            self._is_over |= is_done or now_s >= self._leave_at_s
         if now_s < self._tick_at_s:
             return
         self._tick_at_s = now_s + TICK_S
@@ -84,12 +91,6 @@ class Child:
         if now_s >= self._count_at_s:
             self._count_at_s = now_s + STATISTICS_S
             self._emit(self._statistics())
-        if self._leave_at_s is not None and now_s >= self._leave_at_s:
-            self._is_over = True
-
-    def _read_datagrams(self) -> None:
-        if self._stack is not None:
-            self._stack.read()
 
     def _read_commands(self) -> None:
         try:

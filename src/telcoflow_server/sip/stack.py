@@ -10,8 +10,6 @@ socket, no polling, no logging.
 
 from __future__ import annotations
 
-import ipaddress
-import queue
 import secrets
 import socket
 import threading
@@ -37,6 +35,7 @@ from sippy.SipURL import SipURL
 from sippy.Time.MonoTime import MonoTime
 from sippy.Time.Timeout import Timeout
 
+from telcoflow_server.sip.datagrams import Sender
 from telcoflow_server.sip.message import (
     Body,
     Endpoint,
@@ -56,10 +55,6 @@ DATAGRAMS_AT_ONCE = 64
 """Read before commands and timers have their turn."""
 DATAGRAM_BYTES = 65_536
 
-LOOKUPS_WAITING = 64
-LOOKUP_LIFE_S = 60.0
-"""A name's address is looked up again after this."""
-
 USER_AGENT = "Telcoflow"
 
 
@@ -70,47 +65,6 @@ class _Silence:
         """Forget it."""
 
 
-class _Resolver:
-    """Sends to names, which takes a thread because looking up blocks."""
-
-    def __init__(self, udp: socket.socket) -> None:
-        self._udp = udp
-        self._waiting: queue.Queue[tuple[bytes, str, int]] = queue.Queue(LOOKUPS_WAITING)
-        self._known: dict[str, tuple[str, float]] = {}
-        self._thread: threading.Thread | None = None
-
-    def send(self, datagram: bytes, host: str, port: int) -> None:
-        known = self._known.get(host)
-        if known is not None and time.monotonic() - known[1] < LOOKUP_LIFE_S:
-            _send(self._udp, datagram, known[0], port)
-            return
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="lookups", daemon=True)
-            self._thread.start()
-        try:
-            self._waiting.put_nowait((datagram, host, port))
-        except queue.Full:
-            return  # like a datagram that is lost: it is sent again if it matters
-
-    def _run(self) -> None:
-        while True:
-            datagram, host, port = self._waiting.get()
-            try:
-                found = socket.getaddrinfo(host, port, self._udp.family, socket.SOCK_DGRAM)
-            except (OSError, UnicodeError):
-                continue
-            address = str(found[0][4][0])
-            self._known[host] = (address, time.monotonic())
-            _send(self._udp, datagram, address, port)
-
-
-def _send(udp: socket.socket, datagram: bytes, address: str, port: int) -> None:
-    try:
-        udp.sendto(datagram, (address, port))
-    except (OSError, OverflowError):
-        return  # UDP promises nothing, and what matters is sent again
-
-
 class _Server(Network_server):  # type: ignore[misc]
     """Our socket, as sippy wants it."""
 
@@ -118,8 +72,7 @@ class _Server(Network_server):  # type: ignore[misc]
 
     def __init__(self, global_config: dict[str, Any], options: Network_server_opts) -> None:
         super().__init__(options)
-        self._udp: socket.socket = global_config["udp"]
-        self._resolver: _Resolver = global_config["resolver"]
+        self._sender: Sender = global_config["sender"]
         self._address: tuple[str, int] = global_config["advertised"]
 
     def getSIPaddr(self) -> tuple[tuple[str, int], str]:
@@ -127,13 +80,7 @@ class _Server(Network_server):  # type: ignore[misc]
 
     def send_to(self, data: str | bytes, address: tuple[str, int], delayed: bool = False) -> None:
         host, port = address[0].strip("[]"), int(address[1])
-        datagram = data if isinstance(data, bytes) else _bytes_of(data)
-        try:
-            ipaddress.ip_address(host)
-        except ValueError:
-            self._resolver.send(datagram, host, port)
-        else:
-            _send(self._udp, datagram, host, port)
+        self._sender.send(data if isinstance(data, bytes) else _bytes_of(data), host, port)
 
     def shutdown(self) -> None:
         """Leave the socket to who owns it."""
@@ -250,6 +197,7 @@ class SippyStack:
     ) -> None:
         self.keep_alives = self.garbage = self.malformed = self.responses = 0
         self._udp = udp
+        self._sender = Sender(udp)
         self._receive = receive
         self._guarded = guarded
         self._is_ipv6 = udp.family == socket.AF_INET6
@@ -262,8 +210,7 @@ class SippyStack:
                 "_sip_address": host,
                 "_sip_port": advertised[1],
                 "_sip_logger": _Silence(),
-                "udp": udp,
-                "resolver": _Resolver(udp),
+                "sender": self._sender,
                 "advertised": (host, advertised[1]),
             },
             self._request,
@@ -297,6 +244,11 @@ class SippyStack:
             self._hear(request, response, on_response)
 
         return _ClientTransaction(self._manager, self._manager.newTransaction(message, hear))
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no request of ours waits for its response."""
+        return not self._manager.tclient
 
     def read(self) -> None:
         """Read what has arrived, up to `DATAGRAMS_AT_ONCE`."""
@@ -337,7 +289,7 @@ class SippyStack:
         else:
             self.malformed += 1
             if screened.response is not None:
-                _send(self._udp, screened.response, source[0], screened.port)
+                self._sender.send(screened.response, source[0], screened.port)
 
     def _request(self, message: Any, transaction: Any) -> Any:
         ours = SippyServerTransaction(self._manager, message, transaction)

@@ -7,13 +7,10 @@ exists, whether there is room.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from urllib.parse import quote
 
 from telcoflow_server.sip import commands as told
-from telcoflow_server.sip.access import Access, Denied
 from telcoflow_server.sip.accounts import EdgeSettings, Private, Trunk
 from telcoflow_server.sip.dialog import Dialog, Phase
 from telcoflow_server.sip.events import (
@@ -23,9 +20,8 @@ from telcoflow_server.sip.events import (
     Event,
     Failed,
     IncomingCall,
-    LoginsRefused,
 )
-from telcoflow_server.sip.guard import CallLimit, LoginGuard
+from telcoflow_server.sip.guard import CallLimit
 from telcoflow_server.sip.line import ALLOW, CAPABILITIES, Party, Surroundings
 from telcoflow_server.sip.message import (
     SDP_TYPE,
@@ -36,16 +32,15 @@ from telcoflow_server.sip.message import (
     Stack,
     tokens,
 )
+from telcoflow_server.sip.numbers import caller_of, comparable, number_of, user_part
 from telcoflow_server.sip.peer import Peer, name_of, tag_of
-from telcoflow_server.sip.registrar import Binding, Registrar
+from telcoflow_server.sip.reception import Reception
+from telcoflow_server.sip.registrar import Binding
 from telcoflow_server.sip.trunks import TrunkLink
 from telcoflow_server.sip.uri import SipError, SipUri, parse_uri
 
 INVITE_BURST_S = 5.0
 """Seconds' worth of calls one address may place at once."""
-
-MAX_DELAYED = 1_000
-"""Answers to wrong passwords that wait; more are given at once, for memory has an end."""
 
 RESTORED_CSEQ_STEP = 1_000
 """An earlier process may have sent requests that nobody noted: ours go on well above them."""
@@ -56,28 +51,15 @@ _KNOWN_METHODS = frozenset(
 )
 """Outside a dialog they are understood and not allowed (405); others are unknown (501)."""
 
-_SEPARATORS = re.compile(r"[-.() ]")
-
 
 @dataclass(slots=True)
 class Counts:
     """What is counted here; see `EdgeStatistics`."""
 
     requests: int = 0
-    logins_failed: int = 0
-    logins_refused: int = 0
     calls_refused_busy: int = 0
     calls_refused_unknown: int = 0
     discarded: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class _Delayed:
-    """An answer that waits."""
-
-    at_s: float
-    transaction: ServerTransaction
-    denied: Denied
 
 
 class Switchboard:
@@ -105,14 +87,11 @@ class Switchboard:
         self._emit = emit
         self._address = address
         self._random_text = random_text
-        self._nonce_secret = nonce_secret
         self._around = Surroundings(stack, emit, random_text)
-        self._guard = LoginGuard()
-        self._registrar = Registrar(settings.min_expires_s, settings.max_expires_s)
+        self._reception = Reception(settings, emit, nonce_secret)
         self._dialogs: dict[DialogId, Dialog] = {}
         self._by_tag: dict[tuple[str, str], Dialog] = {}
-        self._invites: dict[tuple[str, str | None, int], Dialog] = {}
-        self._delayed: list[_Delayed] = []
+        self._invites: dict[DialogId, tuple[str, str | None, int]] = {}
         self._links: dict[str, TrunkLink] = {}
         self._is_overloaded = False
         self._configure(settings)
@@ -135,7 +114,7 @@ class Switchboard:
         elif request.method == "INVITE":
             return self._receive_invite(request, transaction, now_s)
         elif request.method == "REGISTER":
-            self._receive_register(request, transaction, now_s)
+            self._reception.receive_register(request, transaction, now_s)
         elif request.method == "OPTIONS":
             transaction.respond(200, (*CAPABILITIES, ("accept", SDP_TYPE)))
         elif request.method == "BYE":
@@ -160,7 +139,7 @@ class Switchboard:
             case told.RestoreBinding():
                 expires_at_s = now_s + command.expires_s
                 binding = Binding(command.contact.value, command.source, expires_at_s)
-                self._registrar.restore(command.extension, binding)
+                self._reception.registrar.restore(command.extension, binding)
             case told.Stop():
                 self._close()
             case _:
@@ -170,13 +149,7 @@ class Switchboard:
 
     def tick(self, now_s: float) -> None:
         """Do what the time has come for; called a few times a second."""
-        due = [one for one in self._delayed if one.at_s <= now_s]
-        if due:
-            self._delayed = [one for one in self._delayed if one.at_s > now_s]
-        for one in due:
-            one.transaction.respond(one.denied.status, one.denied.headers)
-        for gone in self._registrar.expire(now_s):
-            self._emit(gone)
+        self._reception.tick(now_s)
         for link in self._links.values():
             link.tick(now_s)
         for dialog in list(self._dialogs.values()):
@@ -187,10 +160,10 @@ class Switchboard:
         counts = self.counts
         return EdgeStatistics(
             dialogs=len(self._dialogs),
-            registrations=len(self._registrar),
+            registrations=len(self._reception.registrar),
             requests=counts.requests,
-            logins_failed=counts.logins_failed,
-            logins_refused=counts.logins_refused,
+            logins_failed=self._reception.logins_failed,
+            logins_refused=self._reception.logins_refused,
             calls_refused_busy=counts.calls_refused_busy,
             calls_refused_unknown=counts.calls_refused_unknown,
             discarded=counts.discarded,
@@ -198,11 +171,11 @@ class Switchboard:
 
     def _configure(self, settings: EdgeSettings) -> None:
         self._settings = settings
-        self._access = Access(settings, self._guard, self._nonce_secret)
+        self._reception.configure(settings)
         per_second = settings.invites_per_second
         self._limit = CallLimit(per_second, max(1.0, per_second * INVITE_BURST_S))
         self._numbers = (
-            None if settings.numbers is None else frozenset(map(_comparable, settings.numbers))
+            None if settings.numbers is None else frozenset(map(comparable, settings.numbers))
         )
         before, self._links = self._links, {}
         for trunk in settings.trunks:
@@ -235,11 +208,11 @@ class Switchboard:
         self, request: Request, transaction: ServerTransaction, now_s: float
     ) -> InviteEvents | None:
         caller = name_of(request.header("from"))
-        trunk = self._access.trunk_at(request.source[0])
+        trunk = self._reception.access.trunk_at(request.source[0])
         key = (request.call_id, None if caller is None else caller.tag, request.cseq)
         if caller is None or caller.tag is None:
             transaction.respond(400)
-        elif key in self._invites:
+        elif key in self._invites.values():
             transaction.respond(482)  # RFC 3261 §8.2.2.2: the same, on another way
         elif request.body is not None and request.sdp is None:
             transaction.respond(415, (("accept", SDP_TYPE),))
@@ -248,7 +221,8 @@ class Switchboard:
             retry_after_s = self._settings.retry_after_s
             transaction.respond(503, (("retry-after", str(retry_after_s)),))
         else:
-            origin = self._origin_of(request, trunk, caller.uri.user, transaction, now_s)
+            user = caller.uri.user
+            origin = self._reception.origin_of(request, trunk, user, transaction, now_s)
             if origin is not None:
                 return self._take_call(request, trunk, origin, transaction, now_s)
         return None
@@ -257,25 +231,6 @@ class Switchboard:
         if self._is_overloaded or len(self._dialogs) >= self._settings.max_dialogs:
             return False
         return trunk is not None or self._limit.admit(request.source[0], now_s)
-
-    def _origin_of(
-        self,
-        request: Request,
-        trunk: Trunk | None,
-        user: str,
-        transaction: ServerTransaction,
-        now_s: float,
-    ) -> str | None:
-        """Return who calls, by name; None: they were answered that they may not, or not yet."""
-        if trunk is not None:
-            return trunk.name
-        if self._settings.unauthenticated_calls and self._access.extension(user) is None:
-            return ""
-        known = self._access.extension_of(request, user, now_s)
-        if isinstance(known, Denied):
-            self._deny(known, request, transaction, now_s)
-            return None
-        return known.user
 
     def _take_call(
         self,
@@ -286,7 +241,7 @@ class Switchboard:
         now_s: float,
     ) -> InviteEvents | None:
         try:
-            number = _number_of(request, trunk)
+            number = number_of(request, trunk)
             refusal = self._refusal_of(number, now_s)
             if refusal is not None:
                 self.counts.calls_refused_unknown += 1
@@ -303,8 +258,8 @@ class Switchboard:
             transaction.respond(error.status, headers)
             return None
         self._keep(dialog, tag)
-        self._invites[request.call_id, tag_of(peer.theirs), request.cseq] = dialog
-        caller, is_private = _caller_of(request, trunk, origin)
+        self._invites[dialog.dialog_id] = request.call_id, tag_of(peer.theirs), request.cseq
+        caller, is_private = caller_of(request, trunk, origin)
         self._emit(
             IncomingCall(
                 dialog=dialog.dialog_id,
@@ -321,9 +276,9 @@ class Switchboard:
 
     def _refusal_of(self, number: str, now_s: float) -> int | None:
         """Return what a call to a number is refused with: 404, 480, or not at all."""
-        if self._access.extension(number) is not None:
-            return 480 if self._registrar.find(number, now_s) is None else None
-        if self._numbers is None or _comparable(number) in self._numbers:
+        if self._reception.access.extension(number) is not None:
+            return 480 if self._reception.registrar.find(number, now_s) is None else None
+        if self._numbers is None or comparable(number) in self._numbers:
             return None
         return 404
 
@@ -333,17 +288,17 @@ class Switchboard:
         number, caller = command.number.value, command.caller.value
         tag = self._random_text()
         link = self._links.get(command.trunk)
-        binding = None if command.trunk else self._registrar.find(number, now_s)
+        binding = None if command.trunk else self._reception.registrar.find(number, now_s)
         if len(self._dialogs) >= self._settings.max_dialogs:
             self._emit(Failed(dialog=command.dialog, status=503))
             return
         try:
             target, domain = self._way_to(number, link, binding)
-            ours = f"<sip:{_user(caller or (link.trunk.user if link else ''))}@{domain}>"
+            ours = f"<sip:{user_part(caller or (link.trunk.user if link else ''))}@{domain}>"
             peer = Peer(
                 call_id=self._random_text(),
                 ours=f"{ours};tag={tag}",
-                theirs=f"<sip:{_user(number)}@{domain}>",
+                theirs=f"<sip:{user_part(number)}@{domain}>",
                 contact=f"<sip:{self._address}>",
                 target=target,
                 destination=None if binding is None else binding.source,
@@ -362,10 +317,10 @@ class Switchboard:
     ) -> tuple[SipUri, str]:
         """Return where a number is, and the domain of its address. Raises `SipError`: nowhere."""
         if link is not None:
-            return parse_uri(f"sip:{_user(number)}@{link.domain}"), link.domain
+            return parse_uri(f"sip:{user_part(number)}@{link.domain}"), link.domain
         if binding is not None:
             return parse_uri(binding.contact), self._address
-        is_extension = self._access.extension(number) is not None
+        is_extension = self._reception.access.extension(number) is not None
         raise SipError("nobody is there", 480 if is_extension else 404)
 
     def _make(
@@ -387,8 +342,7 @@ class Switchboard:
         peer = dialog.peer
         self._dialogs.pop(dialog.dialog_id, None)
         self._by_tag.pop((peer.call_id, tag_of(peer.ours) or ""), None)
-        for key in [key for key, one in self._invites.items() if one is dialog]:
-            del self._invites[key]
+        self._invites.pop(dialog.dialog_id, None)
 
     def _restore(self, command: told.RestoreDialog) -> None:
         state = command.state
@@ -412,75 +366,3 @@ class Switchboard:
         dialog.restore(state.our_sdp)
         self._keep(dialog, tag_of(peer.ours) or "")
         self._emit(DialogRestored(dialog=state.dialog))
-
-    # --- registrations ---
-
-    def _receive_register(
-        self, request: Request, transaction: ServerTransaction, now_s: float
-    ) -> None:
-        whom = name_of(request.header("to"))
-        if whom is None:
-            transaction.respond(400)
-            return
-        known = self._access.extension_of(request, whom.uri.user, now_s)
-        if isinstance(known, Denied):
-            self._deny(known, request, transaction, now_s)
-        elif known.user != whom.uri.user:
-            transaction.respond(403)  # RFC 3261 §10.3 step 4: somebody else's
-        else:
-            outcome = self._registrar.register(known.user, request, now_s)
-            transaction.respond(outcome.status, outcome.headers)
-            for change in outcome.changes:
-                self._emit(change)
-
-    def _deny(
-        self, denied: Denied, request: Request, transaction: ServerTransaction, now_s: float
-    ) -> None:
-        address = request.source[0]
-        self.counts.logins_failed += denied.is_wrong
-        self.counts.logins_refused += denied.is_refused
-        failures = self._guard.report(address, now_s)
-        if failures is not None:
-            self._emit(LoginsRefused(address=address, failures=failures))
-        if denied.delay_s and len(self._delayed) < MAX_DELAYED:
-            self._delayed.append(_Delayed(now_s + denied.delay_s, transaction, denied))
-        else:
-            transaction.respond(denied.status, denied.headers)
-
-
-def _number_of(request: Request, trunk: Trunk | None) -> str:
-    """Return who is called.
-
-    A trunk that we registered at calls our account, and says elsewhere whom it wants: in
-    P-Called-Party-ID (RFC 7315 §4.2) or To.
-    """
-    number = parse_uri(request.uri).user
-    if trunk is not None and (not number or number == trunk.user):
-        for header in ("p-called-party-id", "to"):
-            named = name_of(request.header(header))
-            if named is not None and named.uri.user:
-                return named.uri.user
-    return number
-
-
-def _caller_of(request: Request, trunk: Trunk | None, origin: str) -> tuple[str, bool]:
-    """Return who calls, empty if anonymous, and whether they do not want to be named."""
-    is_private = bool(tokens(request.headers, "privacy") & {"id", "user", "header"})
-    if trunk is None and origin:
-        return origin, is_private  # what a phone puts into From is its own affair
-    # RFC 3325 §9.1: an identity asserted by others than those we trust is no identity.
-    asserted = name_of(request.header("p-asserted-identity")) if trunk is not None else None
-    named = asserted or name_of(request.header("from"))
-    if named is None or named.uri.host == "anonymous.invalid" or named.uri.user == "anonymous":
-        return "", True
-    return named.uri.user, is_private
-
-
-def _comparable(number: str) -> str:
-    """Return a number without what is only for the eye, and without its plus."""
-    return _SEPARATORS.sub("", number).removeprefix("+")
-
-
-def _user(text: str) -> str:
-    """Return a user part as it stands in an address."""
-    return quote(text, safe="+*-_.!~'()&=$") or "anonymous"
