@@ -6,7 +6,9 @@ Not here: retransmissions, transactions, media: a test wants to see what really 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import itertools
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -293,3 +295,43 @@ class PhoneCall:
     def cancel(self) -> None:
         """Cancel the INVITE."""
         self.phone.send(self.text("CANCEL", is_new=False))
+
+
+def authorization(
+    challenge: str, user: str, password: str, method: str, uri: str
+) -> tuple[str, str]:
+    """Return the Authorization header for a challenge, worked out by RFC 7616 §3.4 anew."""
+    asked = dict(re.findall(r'(\w+)="?([^",]+)"?', challenge))
+    hashed = hashlib.sha256 if asked.get("algorithm") == "SHA-256" else hashlib.md5
+
+    def digest(*parts: str) -> str:
+        return hashed(":".join(parts).encode()).hexdigest()
+
+    secret = digest(user, asked["realm"], password)
+    response = digest(secret, asked["nonce"], "00000001", "abcdef", "auth", digest(method, uri))
+    text = (
+        f'Digest username="{user}", realm="{asked["realm"]}", nonce="{asked["nonce"]}", '
+        f'uri="{uri}", response="{response}", algorithm={asked.get("algorithm", "MD5")}, '
+        'qop=auth, nc=00000001, cnonce="abcdef"'
+    )
+    return "Authorization", text
+
+
+async def register(
+    phone: SipPhone, password: str = "secret", *, headers: Headers = (), user: str | None = None
+) -> Message:
+    """Register a phone, answering the challenge; return the last response."""
+    call = phone.call(user or phone.user)
+    call.send("REGISTER", headers=headers)
+    challenged = await phone.response("REGISTER")
+    if challenged.status != 401:
+        return challenged
+    login = authorization(
+        challenged.header("www-authenticate"),
+        user or phone.user,
+        password,
+        "REGISTER",
+        call.target,
+    )
+    call.send("REGISTER", headers=(*headers, login))
+    return await phone.response("REGISTER")

@@ -64,7 +64,8 @@ class Child:
             selector.register(self._udp, selectors.EVENT_READ)
             while not self._is_over:
                 ready = {key.fileobj for key, _ in selector.select(self._timeout_s())}
-                # Commands first: what was told before a datagram was sent holds for it.
+                # Commands first, and one datagram at a time: what was told before a datagram was
+                # sent holds for it.
                 if self._control in ready:
                     self._read_commands()
                 if self._udp in ready and self._stack is not None:

@@ -51,8 +51,6 @@ from telcoflow_server.sip.screen import Kind, screen
 T2_S = 4.0
 """RFC 3261 §17: the longest time between two retransmissions."""
 
-DATAGRAMS_AT_ONCE = 64
-"""Read before commands and timers have their turn."""
 DATAGRAM_BYTES = 65_536
 
 USER_AGENT = "Telcoflow"
@@ -251,15 +249,12 @@ class SippyStack:
         return not self._manager.tclient
 
     def read(self) -> None:
-        """Read what has arrived, up to `DATAGRAMS_AT_ONCE`."""
-        for _ in range(DATAGRAMS_AT_ONCE):
-            try:
-                datagram, address = self._udp.recvfrom(DATAGRAM_BYTES)
-            except BlockingIOError:
-                return
-            except OSError:
-                continue  # of an earlier datagram: nobody listens where it went
-            self._guarded(partial(self._arrived, datagram, (address[0], address[1])))
+        """Read one datagram."""
+        try:
+            datagram, address = self._udp.recvfrom(DATAGRAM_BYTES)
+        except OSError:
+            return  # none, or a word that nobody listened where an earlier one went
+        self._guarded(partial(self._arrived, datagram, (address[0], address[1])))
 
     def timer_due_s(self) -> float | None:
         """Return in how many seconds `run_timers` has something to do; None: nothing is set."""
