@@ -22,7 +22,10 @@ START_DEPTH_MS = 60
 MEASURED_PACKETS = 50
 """From so many on, one second, the measurement is believed when it asks for less than the start."""
 LATE_PERCENT = 2
-"""So many packets may exceed the measured delay; the packet's length on top takes most of them."""
+"""The depth grows when more packets exceed the measured delay; the packet on top takes most."""
+LATE_PERCENT_AFTER_FALL = 1
+"""It falls when no more than these would: a network that stalls every few seconds keeps what it
+needs, and is not followed up and down."""
 
 _BIN_MS = 2
 _HALF_LIFE_PACKETS = 500
@@ -120,10 +123,10 @@ class RelativeDelay:
             self._bins = bins = [weight // 2 for weight in bins]
             self._total = sum(bins)
             self._beyond = sum(bins[self._edge + 1 :])
-        allowed = self._total * LATE_PERCENT // 100
-        while self._beyond > allowed:
+        while self._beyond * 100 > self._total * LATE_PERCENT:
             self._edge += 1
             self._beyond -= bins[self._edge]
-        while self._edge and self._beyond + bins[self._edge] <= allowed:
+        few = self._total * LATE_PERCENT_AFTER_FALL // 100
+        while self._edge and self._beyond + bins[self._edge] <= few:
             self._beyond += bins[self._edge]
             self._edge -= 1
