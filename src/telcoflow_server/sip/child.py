@@ -16,7 +16,7 @@ from collections.abc import Callable
 from functools import partial
 
 from telcoflow_server.sip.accounts import EdgeSettings
-from telcoflow_server.sip.commands import Command, Configure, Stop
+from telcoflow_server.sip.commands import Command, Configure, Serve, Stop
 from telcoflow_server.sip.events import EdgeStatistics, Event, Fault, Listening
 from telcoflow_server.sip.message import InviteEvents, Request, ServerTransaction
 from telcoflow_server.sip.pipe import BadMessage, CommandReader, encode
@@ -47,6 +47,7 @@ class Child:
     def __init__(self, control: socket.socket, udp: socket.socket) -> None:
         self._control = control
         self._udp = udp
+        self._selector = selectors.DefaultSelector()
         self._commands = CommandReader()
         self._switchboard: Switchboard | None = None
         self._stack: SippyStack | None = None
@@ -59,9 +60,8 @@ class Child:
         """Work until told to stop, or until the server is gone."""
         self._control.settimeout(SEND_TIMEOUT_S)
         self._udp.setblocking(False)
-        with selectors.DefaultSelector() as selector:
+        with self._selector as selector:
             selector.register(self._control, selectors.EVENT_READ)
-            selector.register(self._udp, selectors.EVENT_READ)
             while not self._is_over:
                 ready = {key.fileobj for key, _ in selector.select(self._timeout_s())}
                 # Commands first, and one datagram at a time: what was told before a datagram was
@@ -108,7 +108,10 @@ class Child:
                 self.guarded(partial(self._obey, command))
 
     def _obey(self, command: Command) -> None:
-        if self._switchboard is not None:
+        if isinstance(command, Serve):
+            self._selector.register(self._udp, selectors.EVENT_READ)
+            self._emit(Listening())
+        elif self._switchboard is not None:
             self._switchboard.obey(command, time.monotonic())
         if isinstance(command, Stop):
             self._leave_at_s = time.monotonic() + LEAVING_S
@@ -126,7 +129,6 @@ class Child:
             lambda: secrets.token_hex(16),
             secrets.token_bytes(32),
         )
-        self._emit(Listening())
 
     def _receive(
         self, request: Request, transaction: ServerTransaction, now_s: float

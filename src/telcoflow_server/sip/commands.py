@@ -30,6 +30,10 @@ class RestoreBinding(Message, frozen=True, kw_only=True):
     expires_s: int
 
 
+class Serve(Message, frozen=True, kw_only=True):
+    """Take requests from now on: everything that was known has been restored."""
+
+
 class Overload(Message, frozen=True, kw_only=True):
     """Refuse new calls with 503, or take them again."""
 
@@ -138,6 +142,7 @@ Command = (
     Configure
     | RestoreDialog
     | RestoreBinding
+    | Serve
     | Overload
     | Ring
     | Accept

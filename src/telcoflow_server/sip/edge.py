@@ -23,6 +23,7 @@ from telcoflow_server.sip.commands import (
     Refuse,
     RestoreBinding,
     RestoreDialog,
+    Serve,
     Stop,
 )
 from telcoflow_server.sip.events import (
@@ -127,7 +128,7 @@ class SipEdge:
 
     @property
     def is_alive(self) -> bool:
-        """Whether there is a process that takes commands."""
+        """Whether there is a process that takes requests."""
         return self._writer is not None and self._is_ready.is_set()
 
     def statistics(self) -> EdgeStatistics:
@@ -169,10 +170,9 @@ class SipEdge:
             self._write(Stop())
         if self._task is not None:
             try:
-                async with asyncio.timeout(STOP_TIMEOUT_S):
-                    await asyncio.shield(self._task)
-            except TimeoutError:
-                logger.warning("the SIP process did not stop in time and is killed")
+                # Without a process that listens, there is nothing to wait for.
+                if self.is_alive and not await self._ends_in_time(self._task):
+                    logger.warning("the SIP process did not stop in time and is killed")
             finally:
                 self._kill()
                 self._task.cancel()
@@ -194,14 +194,14 @@ class SipEdge:
             self._settings = command.settings
         if isinstance(command, Dial):
             self._dialogs[command.dialog] = _Known(is_incoming=False)
-            if not self.is_alive:
+            if self._writer is None:
                 failed = Failed(dialog=command.dialog, status=503)
                 asyncio.get_running_loop().call_soon(self._tell_end, failed)
         elif isinstance(command, HangUp | Refuse):
             known = self._dialogs.pop(command.dialog, None)
-            if known is not None and known.state is not None and not self.is_alive:
+            if known is not None and known.state is not None and self._writer is None:
                 self._to_hang_up.append(known.state)
-        if self.is_alive:
+        if self._writer is not None:
             self._write(command)
 
     # --- the process ---
@@ -246,7 +246,7 @@ class SipEdge:
         try:
             ours.setblocking(False)
             reader, self._writer = await asyncio.open_connection(sock=ours)
-            self._write(Configure(settings=self._settings))
+            self._begin()
             await self._hear(reader)
         finally:
             self._is_ready.clear()
@@ -274,6 +274,10 @@ class SipEdge:
                 return
             for event in said:
                 self._take(event)
+
+    async def _ends_in_time(self, task: asyncio.Task[None]) -> bool:
+        done, _ = await asyncio.wait([task], timeout=STOP_TIMEOUT_S)
+        return bool(done)
 
     def _kill(self) -> None:
         if self._process is not None and self._process.returncode is None:
@@ -304,7 +308,6 @@ class SipEdge:
     def _take(self, event: Event) -> None:
         match event:
             case Listening():
-                self._restore()
                 self._was_ready = True
                 self._is_ready.set()
                 self._on_event(event)
@@ -343,8 +346,9 @@ class SipEdge:
         if self._dialogs.pop(event.dialog, None) is not None:
             self._on_event(event)
 
-    def _restore(self) -> None:
-        """Let a new process know what the last one knew."""
+    def _begin(self) -> None:
+        """Let a new process know what the last one knew, and then take requests."""
+        self._write(Configure(settings=self._settings))
         if self._is_overloaded:
             self._write(Overload(is_overloaded=True))
         now_s = asyncio.get_running_loop().time()
@@ -365,6 +369,7 @@ class SipEdge:
             self._write(RestoreDialog(state=state))
             self._write(HangUp(dialog=state.dialog))
         self._to_hang_up.clear()
+        self._write(Serve())
 
 
 def _bind(settings: EdgeSettings) -> socket.socket:

@@ -142,6 +142,8 @@ class Switchboard:
                 self._reception.registrar.restore(command.extension, binding)
             case told.Stop():
                 self._close()
+            case told.Serve():
+                pass  # the process's affair
             case _:
                 dialog = self._dialogs.get(command.dialog)
                 if dialog is not None and not dialog.obey(command):

@@ -13,7 +13,7 @@ from telcoflow_server.sip.accounts import EdgeSettings, Extension, Private, Trun
 from telcoflow_server.sip.commands import Accept, Command
 from telcoflow_server.sip.digest import Algorithm, ha1
 from telcoflow_server.sip.edge import SipEdge
-from telcoflow_server.sip.events import Established, Event, IncomingCall
+from telcoflow_server.sip.events import Established, Event, IncomingCall, Listening
 from tests.support.sip_phone import ANSWER, PATIENCE_S, QUIET_S, Message, PhoneCall, SipPhone
 
 E = TypeVar("E")
@@ -29,6 +29,13 @@ def extension(user: str, password: str = "secret", *, sha256: bool = False) -> E
             user=user, ha1_sha256=Private(ha1(Algorithm.SHA_256, user, REALM, password))
         )
     return Extension(user=user, ha1_md5=Private(ha1(Algorithm.MD5, user, REALM, password)))
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    """Return when something holds that no event tells of."""
+    async with asyncio.timeout(10):
+        while not holds():  # noqa: ASYNC110 (another process counts, and only now and then)
+            await asyncio.sleep(0.01)
 
 
 class EdgeInHand:
@@ -107,6 +114,7 @@ async def start() -> AsyncIterator[Start]:
             edge = EdgeInHand(settings)
             await edge.edge.start()
             stack.push_async_callback(edge.edge.stop)
+            await edge.hears(Listening)
             return Stage(edge, stack)
 
         yield begin
