@@ -8,6 +8,8 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import logging
+import os
+import signal
 import socket
 import sys
 from collections.abc import Callable
@@ -282,7 +284,8 @@ class SipEdge:
     def _kill(self) -> None:
         if self._process is not None and self._process.returncode is None:
             try:
-                self._process.kill()
+                # Not `Process.kill`: that would reap what asyncio waits for, which then complains.
+                os.kill(self._process.pid, signal.SIGKILL)
             except ProcessLookupError:
                 return  # it ended by itself, and asyncio has not heard of it yet
 
