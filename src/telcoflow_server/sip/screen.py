@@ -49,11 +49,13 @@ _REQUEST_LINE = re.compile(rb"([!-~]+) ([!-~]+) (SIP/\d{1,9}\.\d{1,9})", re.IGNO
 _LOOSE_REQUEST_LINE = re.compile(rb"([!-~]+)\s.*?(SIP/\d{1,9}\.\d{1,9})\s*", re.IGNORECASE)
 _STATUS_LINE = re.compile(rb"SIP/2\.0 [1-6]\d\d(?: .*)?", re.IGNORECASE | re.DOTALL)
 _VIA = re.compile(
-    r"SIP\s*/\s*2\.0\s*/\s*[\w-]+\s+(?:\[[0-9A-Fa-f:.]+\]|[\w.-]+)\s*(?::\s*(\d{1,5}))?\s*"
-    r"((?:;[^,]*)?)",
+    r"SIP/2\.0/[\w-]+ +(?:\[[0-9A-Fa-f:.]+\]|[\w.-]+) *(?:: *(\d{1,5}))?((?:;[^;,]+)*)(?=,SIP/|$)",
     re.ASCII | re.IGNORECASE,
 )
 _CSEQ = re.compile(r"(\d{1,10})\s+([!-~]+)", re.ASCII)
+_SEPARATORS_OF_VIA = re.compile(r"\s*([/;=,])\s*")
+_SEPARATORS = re.compile(r"\s*([;=])\s*")
+_ADDRESSES = ("from", "to", "contact")
 _BREAKS = re.compile("[\x00\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")
 """Line ends to Python's `splitlines`, but not to SIP."""
 
@@ -134,7 +136,18 @@ def _headers_of(lines: list[bytes]) -> _Lines | None:
         if not colon or not name or " " in name or len(found) == MAX_HEADERS:
             return None
         found.append((_LONG_NAMES.get(name, name), value.strip()))
-    return found
+    return [(name, _tidy(name, value)) for name, value in found]
+
+
+def _tidy(name: str, value: str) -> str:
+    """Remove blanks that may stand around separators, and that stacks stumble over."""
+    if name == "via":
+        return _SEPARATORS_OF_VIA.sub(r"\1", value)
+    if name in _ADDRESSES:
+        address, bracket, parameters = value.rpartition(">")
+        shown, opening, uri = address.rpartition("<")
+        return shown + opening + uri.strip() + bracket + _SEPARATORS.sub(r"\1", parameters)
+    return value
 
 
 def _screened_response(start: bytes, headers: _Lines | None, body: bytes) -> Screened:
@@ -177,7 +190,10 @@ def _check_headers(headers: _Lines, method: str | None) -> None:
     if cseq is None or int(cseq[1]) > LARGEST_CSEQ or method not in (None, cseq[2]):
         raise SipError("with a CSeq that cannot be")
     for name in ("from", "to"):
-        parse_name_address(values[name][0])
+        try:
+            parse_name_address(values[name][0])
+        except SipError as error:  # of another scheme too: 416 is for the request's own address
+            raise SipError(str(error)) from None
     hops = values.get("max-forwards", ["70"])[0]
     if not (hops.isascii() and hops.isdigit() and int(hops[:9]) <= 255):
         raise SipError("with a Max-Forwards that cannot be")
@@ -206,11 +222,10 @@ def _refusal(status: int, headers: _Lines, source: Endpoint) -> tuple[bytes, int
         if name == "via" and is_top:
             is_top = False
             found = _VIA.match(value)
-            parameters = found[2].lower() if found is not None else ""
-            if not re.search(r";\s*rport\b", parameters):
-                sent_by = found[1] if found is not None else None
-                port = int(sent_by) if sent_by and 0 < int(sent_by) <= 0xFFFF else 5060
-            value = re.sub(r";\s*rport(?=\s*(;|$|,))", f";rport={port}", value, flags=re.I)
+            if found is not None and not re.search(r";rport\b", found[2], re.IGNORECASE):
+                sent_by = int(found[1] or 0)
+                port = sent_by if 0 < sent_by <= 0xFFFF else 5060
+            value = re.sub(r";rport(?=[;,]|$)", f";rport={port}", value, flags=re.IGNORECASE)
             lines.append(f"via: {value};received={address}")
         elif name == "to" and ";tag=" not in value.lower():
             lines.append(f"to: {value};tag=malformed")

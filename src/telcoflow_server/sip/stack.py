@@ -287,13 +287,12 @@ class SippyStack:
                 self._sender.send(screened.response, source[0], screened.port)
 
     def _request(self, message: Any, transaction: Any) -> Any:
-        ours = SippyServerTransaction(self._manager, message, transaction)
         try:
+            ours = SippyServerTransaction(self._manager, message, transaction)
             request = _request_of(message)
-        except Exception:  # whatever sippy's lazy parsers raise
+        except Exception:  # whatever sippy's lazy parsers raise at what passed the screen
             self.malformed += 1
-            ours.respond(400)
-            return None, None, None
+            return message.genResponse(400, reason_of(400)), None, None
         if request.method == "INVITE":
             ours.respond(100)
 

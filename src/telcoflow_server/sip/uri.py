@@ -38,6 +38,7 @@ _URI = re.compile(
     re.ASCII | re.IGNORECASE,
 )
 _TEL = re.compile(r"tel:(?P<user>[^;\s<>@]+)(?:;[^\s<>]*)?", re.ASCII | re.IGNORECASE)
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):\S+", re.ASCII)
 _QUOTED_NAME = re.compile(r'\s*"((?:[^"\\]|\\.)*)"\s*(?=<)')
 
 
@@ -122,9 +123,9 @@ def parse_uri(text: str) -> SipUri:
         tel = _TEL.fullmatch(text)
         if tel is not None:
             return SipUri("tel", unquote(tel["user"]), "")
-        scheme = text.partition(":")[0].lower()
-        has_scheme = scheme.isascii() and scheme.isalpha() and scheme not in ("sip", "sips", "tel")
-        raise SipError("an address that cannot be read", 416 if has_scheme else 400)
+        scheme = _SCHEME.match(text)
+        is_foreign = scheme is not None and scheme[1].lower() not in ("sip", "sips", "tel")
+        raise SipError("an address that cannot be read", 416 if is_foreign else 400)
     port = found["port"]
     if port is not None and int(port) > 0xFFFF:
         raise SipError("an address with an impossible port")
@@ -155,6 +156,8 @@ def parse_name_address(text: str) -> NameAddress:
             # Without brackets, what follows ";" belongs to the header (RFC 3261 §20.10).
             address, semicolon, parameters = text.strip().partition(";")
             return NameAddress(parse_uri(address), "", _parameters_of(semicolon + parameters))
+        if '"' in name or "," in name:  # RFC 3261 §25.1: only within quotes
+            raise SipError("a name with what must be quoted")
         rest = bracket + rest
     address, bracket, behind = rest[1:].partition(">")
     if not bracket:
