@@ -7,6 +7,9 @@ Implements the method of ITU-T G.711 Appendix I at any telephone rate, without i
 The Appendix holds all audio back by 3.75 ms, so that at a loss it can still blend the last
 quarter period into the repetition. Here nothing is held back: what is received is played at once
 and exactly, and the repetition is bent at its beginning so that it continues the last sample.
+
+It also knows only the past. Behind a jitter buffer what comes after a loss is mostly there, so the
+same method is applied to that, backwards, and the one is faded into the other.
 """
 
 from __future__ import annotations
@@ -37,7 +40,7 @@ _LEAST_POWER = 250.0
 
 
 @dataclass(frozen=True, slots=True)
-class _Lengths:
+class Lengths:
     """The Appendix's times in samples of one rate."""
 
     min_period: int
@@ -45,23 +48,26 @@ class _Lengths:
     history: int  # three periods and a quarter: 48.75 ms
     step: int  # after each, the repetition takes in one period more
     faded: int
+    least_following: int
     max_overlap: int
     decimation: int
     gain: NDArray[np.float64]  # shape (faded,)
 
 
 @cache
-def _lengths(rate_hz: int) -> _Lengths:
+def lengths_at(rate_hz: int) -> Lengths:
+    """Return the lengths for a sample rate."""
     max_period = round(MAX_PERIOD_S * rate_hz)
     step = round(FULL_S * rate_hz)
     faded = round(FADED_S * rate_hz)
     fading = 1 - np.arange(1, faded - step + 1) / (faded - step)
-    return _Lengths(
+    return Lengths(
         min_period=round(MIN_PERIOD_S * rate_hz),
         max_period=max_period,
         history=3 * max_period + max_period // 4,
         step=step,
         faded=faded,
+        least_following=max_period + max_period // 4,
         max_overlap=round(_MAX_OVERLAP_S * rate_hz),
         decimation=rate_hz // _COARSE_HZ,
         gain=np.concatenate((np.ones(step), fading)),
@@ -87,14 +93,14 @@ class Concealer:
                 f"sample rate must be a multiple of {_COARSE_HZ} Hz from {2 * _COARSE_HZ} Hz, "
                 f"not {sample_rate_hz!r}"
             )
-        self._lengths = _lengths(sample_rate_hz)
+        self._lengths = lengths_at(sample_rate_hz)
         history = self._lengths.history
         # What was played, written forward; its end is moved to the front when there is no room.
         self._line = np.zeros(4 * history, dtype=np.int16)
         self._end = history
         self._repetition: NDArray[np.float64] | None = None  # of the loss in progress
         self._concealed = 0  # samples of it that were played
-        self._quarter = 0  # of the repeated period
+        self._period = 0  # that is repeated
 
     def play(self, samples: Samples) -> Samples:
         """Take what was received; return what to play, of the same length.
@@ -111,13 +117,29 @@ class Concealer:
         self._keep(samples)
         return samples
 
-    def conceal(self, length_samples: int) -> Samples:
-        """Return what to play instead of so many samples that are lost: int16, shape (n,)."""
+    def conceal(self, length_samples: int, following: Samples | None = None) -> Samples:
+        """Return what to play instead of so many samples that are lost: int16, shape (n,).
+
+        Args:
+            length_samples: How many.
+            following: What was received of the time right after them, if any: int16, shape (m,),
+                to be played next. The loss then leads into it, and it passes unchanged. Less
+                than 18.75 ms, the longest period and a quarter, is of no use.
+        """
+        lengths = self._lengths
         if self._repetition is None:
-            self._repetition = self._repeat()
+            past = self._line[self._end - lengths.history : self._end].astype(np.float64)
+            self._period = find_period(past, lengths)
+            self._repetition = _repeat(past, self._period, lengths)
             self._concealed = 0
-        samples = _to_int16(self._upcoming(self._repetition, length_samples))
+        wave = self._upcoming(self._repetition, length_samples)
         self._concealed += length_samples
+        if following is not None and following.size >= lengths.least_following:
+            leading = self._lead_into(following, length_samples)
+            rise = _rise(length_samples)
+            wave = (1 - rise) * wave + rise * leading
+            self._repetition = None
+        samples = _to_int16(wave)
         self._keep(samples)
         return samples
 
@@ -136,11 +158,22 @@ class Concealer:
         part = repetition[self._concealed : self._concealed + length]
         return np.concatenate((part, np.zeros(length - part.size)))
 
+    def _lead_into(self, following: Samples, length: int) -> NDArray[np.float64]:
+        """Return what may have been before `following`: the same method, backwards in time."""
+        lengths = self._lengths
+        future = np.zeros(lengths.history)
+        known = following[: lengths.history]
+        future[lengths.history - known.size :] = known[::-1]
+        period = find_period(future, lengths)
+        back = _repeat(future[lengths.history - known.size :], period, lengths)[:length]
+        return np.concatenate((np.zeros(length - back.size), back[::-1]))
+
     def _blend_in(self, repetition: NDArray[np.float64], samples: Samples) -> Samples:
         """Fade from the repetition to what is received."""
         lengths = self._lengths
-        overlap = self._quarter + round((self._concealed - lengths.step) * _OVERLAP_GROWTH)
-        overlap = min(max(overlap, self._quarter), lengths.max_overlap, samples.size)
+        quarter = self._period // 4
+        overlap = quarter + round((self._concealed - lengths.step) * _OVERLAP_GROWTH)
+        overlap = min(max(overlap, quarter), lengths.max_overlap, samples.size)
         rise = _rise(overlap)
         blended = samples.copy()
         blended[:overlap] = _to_int16(
@@ -148,57 +181,57 @@ class Concealer:
         )
         return blended
 
-    def _repeat(self) -> NDArray[np.float64]:
-        """Return all that a loss may need: one, then two, then three periods repeated, fading.
 
-        More periods in turn make a long repetition less of a buzz. A period ends in a blend with
-        what led to its beginning, so that it can be repeated without a step.
-        """
-        lengths = self._lengths
-        past = self._line[self._end - lengths.history : self._end].astype(np.float64)
-        period = find_period(past, lengths.min_period, lengths.max_period, lengths.decimation)
-        quarter = self._quarter = period // 4
-        rise = _rise(quarter)
-        signal = np.zeros(lengths.faded)
-        for count, start in ((1, 0), (2, lengths.step), (3, 2 * lengths.step)):
-            span = count * period
-            cycle = past[-span:].copy()
-            cycle[-quarter:] = (1 - rise) * cycle[-quarter:] + rise * past[
-                past.size - span - quarter : past.size - span
-            ]
-            # The phase within a period goes on from where the shorter cycle was.
-            at = (start % period + np.arange(lengths.faded - start)) % span
-            if start:
-                old = signal[start : start + quarter].copy()
-                signal[start:] = cycle[at]
-                signal[start : start + quarter] = (1 - rise) * old + rise * cycle[at[:quarter]]
-            else:
-                signal[:] = cycle[at]
-        # The step from the last sample played to the repetition is spread over a quarter period.
-        signal[:quarter] += (past[-1] - past[-period - 1]) * (1 - rise)
-        return signal * lengths.gain
+def _repeat(past: NDArray[np.float64], period: int, lengths: Lengths) -> NDArray[np.float64]:
+    """Return all that a loss may need: one, then two, then three periods repeated, fading.
 
-
-def find_period(
-    past: NDArray[np.float64], min_period: int, max_period: int, decimation: int
-) -> int:
-    """Return the lag at which the last 20 ms resemble what was before, best by correlation.
+    More periods in turn make a long repetition less of a buzz. A period ends in a blend with
+    what led to its beginning, so that it can be repeated without a step.
 
     Args:
-        past: At least 20 ms and the largest period.
-        min_period: The least lag, samples.
-        max_period: The largest.
-        decimation: How much coarser the first search is; the second is around its result.
+        past: What went before: a period and a quarter, or more.
+        period: Of the repetition, samples.
+        lengths: Those of the rate.
+    """
+    quarter = period // 4
+    rise = _rise(quarter)
+    signal = np.zeros(lengths.faded)
+    for count, start in ((1, 0), (2, lengths.step), (3, 2 * lengths.step)):
+        span = count * period
+        first = past.size - span
+        if first < quarter:
+            break
+        cycle = past[first:].copy()
+        cycle[-quarter:] = (1 - rise) * cycle[-quarter:] + rise * past[first - quarter : first]
+        # The phase within a period goes on from where the shorter cycle was.
+        at = (start % period + np.arange(lengths.faded - start)) % span
+        before = signal[start : start + quarter].copy()
+        signal[start:] = cycle[at]
+        if start:
+            signal[start : start + quarter] = (1 - rise) * before + rise * cycle[at[:quarter]]
+    # The step from the last sample played to the repetition is spread over a quarter period.
+    signal[:quarter] += (past[-1] - past[-period - 1]) * (1 - rise)
+    return signal * lengths.gain
+
+
+def find_period(past: NDArray[np.float64], lengths: Lengths) -> int:
+    """Return the lag at which the last 20 ms resemble what was before, best by correlation.
 
     Source: ITU-T G.711 Appendix I §I.2.3: normalised cross-correlation, first at every second
-    sample. Deviation: means of neighbours instead of every second sample, against aliasing.
+    sample, then around the best. Deviation: means of neighbours instead of every second sample,
+    against aliasing at the higher rates.
+
+    Args:
+        past: 48.75 ms.
+        lengths: Those of the rate.
     """
-    coarse = past[past.size % decimation :].reshape(-1, decimation).mean(axis=1)
-    around = decimation * _best_lag(coarse, min_period // decimation, max_period // decimation)
+    step = lengths.decimation
+    coarse = past[past.size % step :].reshape(-1, step).mean(axis=1)
+    around = step * _best_lag(coarse, lengths.min_period // step, lengths.max_period // step)
     return _best_lag(
         past,
-        max(around - decimation + 1, min_period),
-        min(around + decimation - 1, max_period),
+        max(around - step + 1, lengths.min_period),
+        min(around + step - 1, lengths.max_period),
     )
 
 

@@ -37,7 +37,8 @@ class Hearing(Generic[P]):
         sample_rate_hz: Of the frames and of what `decode` returns, a multiple of the former or
             a divisor of it.
         decode: From a payload to its samples, int16, shape (n,). Called once for each payload
-            that is played, in order. Where samples are missing they are concealed.
+            that is played or follows a loss,
+            in order. Where samples are missing they are concealed.
         generator: Randomness for comfort noise.
 
     Attributes:
@@ -93,17 +94,20 @@ class Hearing(Generic[P]):
         return is_heard
 
     def _decode_all(self, pieces: tuple[Piece[P], ...]) -> list[tuple[Piece[P], Samples]]:
-        """Return each piece with what is known of its samples."""
-        return [
-            (piece, self._slice(piece) if isinstance(piece, Packet) else _NOTHING)
-            for piece in pieces
-        ]
+        """Return each piece with its samples, or of a loss those that follow it, if known."""
+        return [(piece, self._known(piece)) for piece in pieces]
 
-    def _slice(self, piece: Packet[P]) -> Samples:
+    def _known(self, piece: Piece[P]) -> Samples:
+        if isinstance(piece, Packet):
+            if piece.is_new:
+                self._decoded = self._decode(piece.payload)
+            start = self._to_samples(piece.offset_units)
+            return self._decoded[start : self._to_samples(piece.offset_units + piece.length_units)]
+        if isinstance(piece, Silence) or piece.following is None:
+            return _NOTHING
         if piece.is_new:
-            self._decoded = self._decode(piece.payload)
-        start = self._to_samples(piece.offset_units)
-        return self._decoded[start : self._to_samples(piece.offset_units + piece.length_units)]
+            self._decoded = self._decode(piece.following)
+        return self._decoded
 
     def _to_samples(self, units: int) -> int:
         return units * self._sample_rate_hz // self._clock_rate_hz
@@ -118,6 +122,9 @@ class Hearing(Generic[P]):
                 out[:] = self._noise.make(out.size)
             out[:] = self._concealer.play(out)
             return piece.comfort is not None
+        if isinstance(piece, Lost):
+            out[:] = self._concealer.conceal(out.size, samples if samples.size else None)
+            return True
         there = min(samples.size, out.size)
         if there:
             out[:there] = self._concealer.play(samples[:there])

@@ -17,15 +17,14 @@ from telcoflow_sdk.audio.format import TICK_MS
 from telcoflow_server.media.delay import MAX_DEPTH_MS, RelativeDelay
 from telcoflow_server.media.pieces import JitterStatistics, Lost, P, Packet, Piece, Silence
 from telcoflow_server.media.sequence import SequenceNumbers
-from telcoflow_server.media.waiting import Audio, Pause, Waiting, advance_between, covers, insert
+from telcoflow_server.media.timeline import Arrival, TimeLine
+from telcoflow_server.media.waiting import Audio, Pause, Waiting, covers, insert
 
 MAX_HELD_MS = 300
 """The largest depth, a tick of slack and a packet of 60 ms. Who gets there has not been silent
 for long; the oldest is discarded."""
 MAX_HELD_PACKETS = 128
 """As much in packets of 2.5 ms; more are not sent to be played."""
-JUMP_S = 1
-"""A timestamp that differs by more from what its arrival suggests belongs to another time line."""
 STOPPED_MS = 200
 """With nothing there for so long, the far end has paused without saying so: what is still under
 way cannot be that late, and what is concealed has faded to nothing."""
@@ -56,7 +55,7 @@ class JitterBuffer(Generic[P]):
         self._units_per_ms = clock_rate_hz // 1000
         self._tick = TICK_MS * self._units_per_ms
         self._max_held = MAX_HELD_MS * self._units_per_ms
-        self._jump = JUMP_S * clock_rate_hz
+        self._line: TimeLine[P] = TimeLine(clock_rate_hz)
         self._delay = RelativeDelay(clock_rate_hz)
         self._now = -(1 << 62)  # before any clock
         self._received = self._reordered = self._late = self._duplicate = 0
@@ -69,8 +68,7 @@ class JitterBuffer(Generic[P]):
         self._numbers = SequenceNumbers()
         self._held: Waiting[P] = []
         self._is_under_way = False  # whether the first one held has been played in part
-        self._stray: tuple[int, int, float, P, int] | None = None  # arguments of `put`
-        self._newest_place: int | None = None  # that timestamps are unwrapped from
+        self._is_known = False  # whether it has been returned, for that or as what follows a loss
         self._packet_length = self._tick  # of the last packet put
         self._is_playing = False  # False: filling
         self._head = 0
@@ -98,18 +96,23 @@ class JitterBuffer(Generic[P]):
             length_units: Of its audio, at least 1: timestamp units, by what the codec says
                 of the payload (for G.711 and G.722 its bytes).
         """
-        place = self._place(timestamp)
+        place = self._line.place(timestamp)
         transit = round(arrival_s * self._rate_hz) - place
-        if self._is_elsewhere(transit):
-            self._meet_stray((seq, timestamp, arrival_s, payload, length_units))
+        if self._line.is_elsewhere(transit, self._delay.fastest_units):
+            stray = Arrival(seq, timestamp, arrival_s, payload, length_units)
+            before = self._line.meet_stray(stray)
+            if before is not None:
+                self.restart()
+                self.put(*before)
+                self.put(*stray)
             return
-        self._forget_stray()
+        self._line.forget_stray()
         self._received += 1
         if not self._numbers.note(seq):
             self._duplicate += 1
             return
         self._delay.add(transit)
-        self._newest_place = place
+        self._line.newest_place = place
         self._packet_length = length_units
         if self._is_playing and place < self._played_until:
             self._late += 1
@@ -127,17 +130,18 @@ class JitterBuffer(Generic[P]):
             arrival_s: As in `put`.
             comfort: The payload (RFC 3389), returned with the silence.
         """
-        place = self._place(timestamp)
-        if self._is_elsewhere(round(arrival_s * self._rate_hz) - place):
+        place = self._line.place(timestamp)
+        transit = round(arrival_s * self._rate_hz) - place
+        if self._line.is_elsewhere(transit, self._delay.fastest_units):
             self._discarded += 1
             return
         if not self._numbers.note(seq):
             self._duplicate += 1
             return
-        if self._newest_place is None:  # the stream begins with a pause
+        if self._line.newest_place is None:  # the stream begins with a pause
             self._comfort = comfort
             return
-        self._newest_place = place
+        self._line.newest_place = place
         if not self._is_playing or place >= self._played_until:
             self._hold(Pause(place, place, seq, comfort))
 
@@ -171,7 +175,7 @@ class JitterBuffer(Generic[P]):
         if not self._is_playing and not (self._held and self._start()):
             return (Silence(self._tick, self._comfort),)
         if self._holds_back():
-            return (self._silence(self._tick) if self._is_paused else self._lost(self._tick),)
+            return (self._instead(self._tick, self._head),)
         return self._advance()
 
     def shorten(self) -> tuple[Piece[P], ...] | None:
@@ -196,7 +200,7 @@ class JitterBuffer(Generic[P]):
 
         The depth stays what the network asked for; all counters go on.
         """
-        self._forget_stray()
+        self._line.restart()
         self._discarded += len(self._held) - self._is_under_way
         self._restarts += 1
         self._begin()
@@ -213,44 +217,12 @@ class JitterBuffer(Generic[P]):
             late=self._late,
             lost=max(self._missing - self._late, 0),
             duplicate=self._duplicate,
-            discarded=self._discarded,
+            discarded=self._discarded + self._line.discarded,
             restarts=self._restarts,
             concealed_ms=self._concealed // self._units_per_ms,
             grown_ms=self._grown // self._units_per_ms,
             shortened_ms=self._shortened // self._units_per_ms,
         )
-
-    def _place(self, timestamp: int) -> int:
-        """Return a timestamp without its wrap: the place nearest to the newest one."""
-        newest = self._newest_place
-        return timestamp if newest is None else newest + advance_between(newest, timestamp)
-
-    def _is_elsewhere(self, transit: int) -> bool:
-        """Whether a packet's time is too far from all the others'."""
-        fastest = self._delay.fastest_units
-        return fastest is not None and abs(transit - fastest) > self._jump
-
-    def _meet_stray(self, stray: tuple[int, int, float, P, int]) -> None:
-        """Follow a jump when a second packet in a row agrees with the first.
-
-        One alone is an error: the rule of RFC 3550 A.1, applied to timestamps.
-        """
-        before = self._stray
-        if before is not None and before[0] != stray[0]:
-            elapsed = round((stray[2] - before[2]) * self._rate_hz)
-            if abs(elapsed - advance_between(before[1], stray[1])) <= self._jump:
-                self._stray = None
-                self.restart()
-                self.put(*before)
-                self.put(*stray)
-                return
-        self._forget_stray()
-        self._stray = stray
-
-    def _forget_stray(self) -> None:
-        if self._stray is not None:
-            self._stray = None
-            self._discarded += 1
 
     def _hold(self, new: Audio[P] | Pause) -> None:
         """Put a packet in its place among those that wait."""
@@ -261,12 +233,10 @@ class JitterBuffer(Generic[P]):
 
     def _discard_first(self) -> None:
         """Give up the oldest packet for want of room; a pause begins."""
-        first = self._held.pop(0)
-        if isinstance(first, Pause):
-            return self._leave_behind(first)
-        self._missing += self._numbers.play(first.seq)
+        if isinstance(self._held[0], Pause):
+            return self._leave_behind()
         self._discarded += not self._is_under_way
-        self._is_under_way = False
+        self._missing += self._numbers.play(self._pop().seq)
 
     def _target(self) -> int:
         return self._delay.depth_units(self._packet_length)
@@ -348,29 +318,35 @@ class JitterBuffer(Generic[P]):
         """Return what is at the head, at most `wanted`."""
         held = self._held
         while held and held[0].end <= self._head:
-            self._leave_behind(held.pop(0))
+            self._leave_behind()
         if not held:
             if self._run_units >= STOPPED_MS * self._units_per_ms:
                 self._is_paused = True
-            return self._silence(wanted) if self._is_paused else self._lost(wanted)
+            return self._instead(wanted, self._head + wanted)
         first = held[0]
         offset = self._head - first.place
         if isinstance(first, Pause) or offset < 0:
             return self._before(first, min(wanted, -offset))
-        is_new = not self._is_under_way
-        if is_new:
+        is_new = not self._is_known
+        if not self._is_under_way:
             self._missing += self._numbers.play(first.seq)
         length = min(wanted, first.end - self._head)
-        self._is_under_way = self._head + length < first.end
-        if not self._is_under_way:
-            del held[0]
+        if self._head + length < first.end:
+            self._is_under_way = self._is_known = True
+        else:
+            self._pop()
         self._is_paused = False
         self._comfort = None
         self._run = self._run_units = 0
         return Packet(first.payload, offset, length, is_new)
 
-    def _leave_behind(self, first: Audio[P] | Pause) -> None:
+    def _pop(self) -> Audio[P] | Pause:
+        self._is_under_way = self._is_known = False
+        return self._held.pop(0)
+
+    def _leave_behind(self) -> None:
         """Begin the pause that the head has come to, or give up a packet that it has passed."""
+        first = self._pop()
         if isinstance(first, Audio):
             self._late += 1
             return
@@ -387,13 +363,25 @@ class JitterBuffer(Generic[P]):
         lost = self._played_until + missing * self._packet_length - self._head
         if self._is_paused or lost <= 0:
             return self._silence(wanted)
-        return self._lost(min(wanted, lost))
+        length = min(wanted, lost)
+        return self._lost(length, self._head + length)
 
-    def _lost(self, length: int) -> Lost:
+    def _instead(self, length: int, until: int) -> Piece[P]:
+        """Return what is heard while nothing is there; `until` is where the head is after it."""
+        return self._silence(length) if self._is_paused else self._lost(length, until)
+
+    def _lost(self, length: int, until: int) -> Lost[P]:
         self._run += 1
         self._run_units += length
         self._concealed += length
-        return Lost(length, self._run)
+        first = self._held[0] if self._held else None
+        if not isinstance(first, Audio) or first.place != until:
+            return Lost(length, self._run)
+        is_new = not self._is_known
+        self._is_known = True
+        # What was lost before it stays lost: the decoder has gone past it.
+        self._played_until = until
+        return Lost(length, self._run, first.payload, is_new)
 
     def _silence(self, length: int) -> Silence:
         self._run = self._run_units = 0

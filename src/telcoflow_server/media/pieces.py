@@ -31,16 +31,22 @@ class Packet(Generic[P]):
 
 
 @dataclass(frozen=True, slots=True)
-class Lost:
+class Lost(Generic[P]):
     """Audio that is not there: conceal it.
 
     Attributes:
         length_units: How much.
         run: Pieces in a row that are lost, 1 for the first.
+        following: The payload that is played next, where it is there already and follows
+            directly: what is made up can lead into it. None otherwise.
+        is_new: Whether `following` has not been returned before; the `Packet` that plays it then
+            is not new.
     """
 
     length_units: int
     run: int
+    following: P | None = None
+    is_new: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,5 +95,5 @@ class JitterStatistics:
     shortened_ms: int
 
 
-Piece = Packet[P] | Lost | Silence
+Piece = Packet[P] | Lost[P] | Silence
 """Part of a tick, or all of it."""

@@ -11,9 +11,6 @@ from typing import Generic, NamedTuple
 
 from telcoflow_server.media.pieces import P
 
-_HALF = 1 << 31
-_MASK = (1 << 32) - 1
-
 
 class Audio(NamedTuple, Generic[P]):
     """A packet that waits for its place to be played."""
@@ -48,8 +45,3 @@ def insert(waiting: Waiting[P], new: Audio[P] | Pause) -> None:
 def covers(waiting: Waiting[P], place: int) -> bool:
     """Whether there is audio for a place."""
     return any(held.place <= place < held.end for held in waiting)
-
-
-def advance_between(before: int, after: int) -> int:
-    """Return how far a timestamp is ahead of another, the shorter way around 32 bits."""
-    return (after - before + _HALF & _MASK) - _HALF

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from telcoflow_server.media.conceal import Concealer, find_period
+from telcoflow_server.media.conceal import Concealer, find_period, lengths_at
 from tests.support.speech import Samples, longest_gap_ms, snr_db, speech, voiced
 
 RATES_HZ = (8_000, 16_000, 24_000, 48_000)
@@ -75,7 +75,7 @@ def test_period_of_a_voice_is_found_to_the_sample(rate_hz: int, lag_ms: float) -
     smooth = np.convolve(np.tile(cycle, 40), np.ones(rate_hz // 1_500), "same")
     past = 1000 * smooth[-round(0.04875 * rate_hz) :]
 
-    found = find_period(past, rate_hz // 200, round(0.015 * rate_hz), rate_hz // 4_000)
+    found = find_period(past, lengths_at(rate_hz))
 
     assert found % lag == 0  # a multiple of the period is as good a repetition
 
@@ -179,6 +179,81 @@ def test_short_pieces_are_blended_as_far_as_they_go() -> None:
     assert blended.size == 10
     assert np.array_equal(concealer.play(samples[1_930:2_000]), samples[1_930:2_000])
     assert concealer.play(samples[:0]).size == 0
+
+
+def lose_with_a_view(samples: Samples, ticks: set[int], view_samples: int = 160) -> Samples:
+    """Return what is heard at 8 kHz when so much of what follows each loss is known."""
+    concealer = Concealer(8_000)
+    heard = []
+    for tick, frame in enumerate(samples.reshape(-1, 160)):
+        if tick not in ticks:
+            heard.append(concealer.play(frame))
+        elif tick + 1 in ticks:
+            heard.append(concealer.conceal(160))
+        else:
+            at = (tick + 1) * 160
+            heard.append(concealer.conceal(160, samples[at : at + view_samples]))
+    return np.concatenate(heard)
+
+
+def test_loss_leads_into_what_follows_and_that_passes_as_it_is() -> None:
+    samples = voiced(8_000)
+    losses = set(range(5, samples.size // 160 - 1, 5))
+
+    heard = lose_with_a_view(samples, losses).reshape(-1, 160)
+
+    whole = (heard == samples.reshape(-1, 160)).all(axis=1)
+    assert {tick for tick, is_whole in enumerate(whole) if not is_whole} <= losses
+
+
+def test_known_future_makes_concealed_speech_much_more_like_what_was_said() -> None:
+    samples = voiced(8_000)
+    losses = set(range(5, samples.size // 160 - 1, 5))
+    lost = np.isin(np.arange(samples.size) // 160, sorted(losses))
+
+    blind = lose(samples, 8_000, losses)
+    seeing = lose_with_a_view(samples, losses)
+
+    assert snr_db(samples[lost], seeing[lost]) > snr_db(samples[lost], blind[lost]) + 1.5
+
+
+def test_word_that_begins_in_a_loss_begins_before_it_is_received() -> None:
+    samples = np.concatenate((np.zeros(1_600, dtype=np.int16), voice(0.010, 0.2, 8_000)))
+
+    heard = lose_with_a_view(samples, {10})
+
+    assert np.abs(heard[1_680:1_760]).max() > 2_000
+
+
+def test_both_edges_are_smooth_with_a_view() -> None:
+    samples = voiced(8_000)
+    losses = set(range(5, samples.size // 160 - 2, 4))
+    losses |= {tick + 1 for tick in losses if tick % 8 == 1}
+
+    steps = np.abs(np.diff(lose_with_a_view(samples, losses).astype(np.int32)))
+
+    for tick in losses:
+        for edge in (tick * 160, (tick + 1) * 160):
+            around = np.abs(np.diff(samples[edge - 160 : edge + 160].astype(np.int32))).max()
+            assert steps[edge - 1] <= 1.2 * around + 50
+
+
+def test_too_little_of_what_follows_is_of_no_use() -> None:
+    samples = voiced(8_000)
+
+    assert np.array_equal(lose_with_a_view(samples, {20}, 149), lose(samples, 8_000, {20}))
+    assert not np.array_equal(lose_with_a_view(samples, {20}, 150), lose(samples, 8_000, {20}))
+
+
+def test_long_loss_with_a_view_comes_back_only_at_its_end() -> None:
+    samples = voiced(8_000)
+    concealer = Concealer(8_000)
+    concealer.play(samples[:1_600])
+
+    heard = concealer.conceal(1_600, samples[3_200:3_360])
+
+    assert not heard[480 : 1_600 - 480].any()
+    assert heard[-80:].any()
 
 
 def test_input_is_left_as_it_is() -> None:

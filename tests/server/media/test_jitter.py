@@ -54,14 +54,49 @@ def test_missing_packets_are_lost_for_their_time_and_counted(line: Line) -> None
     line.play("0 1 2 3 - - 6 7 8 9 10")
 
     assert line.heard == ". . . 0 1 2 3 x x 6 7"
-    assert line.pieces[7:9] == [(Lost(160, 1),), (Lost(160, 2),)]
+    assert line.pieces[7:9] == [(Lost(160, 1),), (Lost(160, 2, following=6, is_new=True),)]
     assert (line.statistics.lost, line.statistics.concealed_ms) == (2, 40)
 
 
 def test_run_begins_anew_after_what_was_there(line: Line) -> None:
     line.play("0 1 2 - 4 - 6 7 8 9")
 
-    assert [piece for (piece,) in line.pieces if isinstance(piece, Lost)] == [Lost(160, 1)] * 2
+    assert [piece.run for (piece,) in line.pieces if isinstance(piece, Lost)] == [1, 1]
+
+
+def test_loss_shows_what_follows_it_and_that_is_new_once(line: Line) -> None:
+    line.play("0 1 - 3 4 5 6")
+
+    assert line.pieces[5:] == [
+        (Lost(160, 1, following=3, is_new=True),),
+        (Packet(3, 0, 160, is_new=False),),
+    ]
+
+
+def test_what_follows_is_not_shown_when_it_is_not_there_yet(line: Line) -> None:
+    line.settle()
+    line.play("- - - - 4 5")
+
+    assert line.pieces[3] == (Lost(160, 1),)
+
+
+def test_packet_is_late_once_what_follows_it_has_been_shown(line: Line) -> None:
+    """A decoder has gone past it, even where the depth has to grow."""
+    line.play("0 1 - 3 4 5 2,6 7 8 9 10")
+
+    assert line.heard.startswith(". . . 0 1 x")
+    assert "2" not in line.heard.split()
+    assert (line.statistics.late, line.statistics.lost) == (1, 0)
+
+
+def test_restart_after_a_loss_shows_all_that_comes_as_new(line: Line) -> None:
+    line.play("0 1 - 3 4 5")
+    assert isinstance(line.pieces[5][0], Lost)
+    line.buffer.restart()
+    line.forget()
+    line.play("900 901 902 903")
+
+    assert line.pieces[3] == (Packet(900, 0, 160, is_new=True),)
 
 
 def test_reordered_packets_are_put_in_order_and_counted(line: Line) -> None:

@@ -92,7 +92,7 @@ def test_loss_of_30_ms_is_30_ms_of_concealment() -> None:
     assert line.heard == ". . . . . 0 0+1 1 x x+3 3 4 4+5 5"
     assert [piece for tick in line.pieces for piece in tick if isinstance(piece, Lost)] == [
         Lost(160, 1),
-        Lost(80, 2),
+        Lost(80, 2, following=3, is_new=True),
     ]
     assert line.statistics.lost == 1
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from telcoflow_server.media.waiting import Audio, Pause, Waiting, advance_between, covers, insert
+from telcoflow_server.media.waiting import Audio, Pause, Waiting, covers, insert
 
 
 @given(st.lists(st.integers(-1_000, 1_000)))
@@ -27,10 +26,3 @@ def test_only_audio_covers_a_place_from_its_first_to_its_last_unit() -> None:
     assert [covers(waiting, place) for place in (50, 99, 100, 259, 260)] == (
         [False, False, True, True, False]
     )
-
-
-@pytest.mark.parametrize("before", [0, 1, 2**31, 2**32 - 1])
-@pytest.mark.parametrize("advance", [-(2**31), -160, 0, 160, 2**31 - 1])
-def test_advance_is_the_shorter_way_around(before: int, advance: int) -> None:
-    assert advance_between(before, (before + advance) % 2**32) == advance
-    assert advance_between(before + 5 * 2**32, (before + advance) % 2**32) == advance
