@@ -77,7 +77,7 @@ class EdgeSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Everything the SIP process needs to know.
 
     Attributes:
-        host: Address to listen on; its family is the only one served.
+        host: Address to listen on, no name; its family is the only one served.
         port: 0: any.
         advertised_host: How others reach us; empty: `host`, which must then be no wildcard.
         realm: Of passwords; part of each HA1.
@@ -85,6 +85,7 @@ class EdgeSettings(msgspec.Struct, frozen=True, kw_only=True):
             None: everything, and who is told of a call refuses it.
         max_dialogs: Beyond it, calls are answered 503.
         invites_per_second: Of one address, with bursts of five times as many; beyond it, 503.
+        messages_per_second: Likewise; beyond it, nothing is answered. Trunks have neither limit.
         retry_after_s: What a 503 asks for.
         min_expires_s: Registrations for less are answered 423.
         max_expires_s: Registrations for more are cut to it.
@@ -100,7 +101,13 @@ class EdgeSettings(msgspec.Struct, frozen=True, kw_only=True):
     numbers: tuple[str, ...] | None = None
     max_dialogs: int = 2000
     invites_per_second: float = 20.0
+    messages_per_second: float = 200.0
     retry_after_s: int = 10
     min_expires_s: int = 60
     max_expires_s: int = 3600
     unauthenticated_calls: bool = False
+
+    def __post_init__(self) -> None:
+        """Raise `ValueError` where others could not reach us."""
+        if not self.advertised_host and ipaddress.ip_address(self.host).is_unspecified:
+            raise ValueError(f"listening on {self.host} needs an advertised_host")

@@ -120,7 +120,9 @@ class Child:
         host, port = self._udp.getsockname()[:2]
         advertised = settings.advertised_host or host
         name = f"[{advertised}]" if ":" in advertised else advertised
-        self._stack = SippyStack(self._udp, (advertised, port), self._receive, self.guarded)
+        self._stack = SippyStack(
+            self._udp, (advertised, port), self._admits, self._receive, self.guarded
+        )
         self._switchboard = Switchboard(
             settings,
             self._stack,
@@ -129,6 +131,10 @@ class Child:
             lambda: secrets.token_hex(16),
             secrets.token_bytes(32),
         )
+
+    def _admits(self, address: str, now_s: float) -> bool:
+        assert self._switchboard is not None, "made with the stack"
+        return self._switchboard.admits(address, now_s)
 
     def _receive(
         self, request: Request, transaction: ServerTransaction, now_s: float

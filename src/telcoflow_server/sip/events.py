@@ -225,7 +225,17 @@ class DialogRestored(Message, frozen=True, kw_only=True):
 
 
 class EdgeStatistics(Message, frozen=True, kw_only=True):
-    """What the process has counted since it was started; sent every second."""
+    """What the process has counted since it was started; sent every second.
+
+    Attributes:
+        keep_alives, garbage, malformed: Datagrams that are no messages, or wrong ones.
+        logins_failed: Wrong passwords.
+        logins_refused: Requests of addresses that showed too many of them.
+        calls_refused_busy: 503.
+        calls_refused_unknown: 404 and 480.
+        messages_dropped: Beyond the limit of their address.
+        commands_dropped: That did not fit their dialog any more.
+    """
 
     dialogs: int = 0
     registrations: int = 0
@@ -238,7 +248,8 @@ class EdgeStatistics(Message, frozen=True, kw_only=True):
     logins_refused: int = 0
     calls_refused_busy: int = 0
     calls_refused_unknown: int = 0
-    discarded: int = 0
+    messages_dropped: int = 0
+    commands_dropped: int = 0
 
 
 class DialogState(Message, frozen=True, kw_only=True):

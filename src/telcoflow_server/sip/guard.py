@@ -88,8 +88,8 @@ class _Bucket:
     updated_s: float
 
 
-class CallLimit:
-    """Admits so many new calls of an address in a second, and bursts.
+class RateLimit:
+    """Admits so many messages, or calls, of an address in a second, and bursts.
 
     Args:
         per_second: Of one address.
@@ -102,7 +102,7 @@ class CallLimit:
         self._buckets: OrderedDict[str, _Bucket] = OrderedDict()
 
     def admit(self, address: str, now_s: float) -> bool:
-        """Count a call; False: it is one too many."""
+        """Count one; False: it is one too many."""
         network = network_of(address)
         bucket = self._buckets.setdefault(network, _Bucket(self._burst, now_s))
         self._buckets.move_to_end(network)

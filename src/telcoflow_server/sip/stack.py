@@ -182,6 +182,7 @@ class SippyStack:
     Args:
         udp: Bound; stays its owner's.
         advertised: Our address as others reach it.
+        admits: Whether a message of an address is looked at at all, and when it came.
         receive: Called with each new request.
         guarded: Runs a function of ours, so that its fault does not end sippy's work.
     """
@@ -190,12 +191,14 @@ class SippyStack:
         self,
         udp: socket.socket,
         advertised: Endpoint,
+        admits: Callable[[str, float], bool],
         receive: Callable[[Request, SippyServerTransaction, float], InviteEvents | None],
         guarded: Callable[[Callable[[], None]], None],
     ) -> None:
         self.keep_alives = self.garbage = self.malformed = self.responses = 0
         self._udp = udp
         self._sender = Sender(udp)
+        self._admits = admits
         self._receive = receive
         self._guarded = guarded
         self._is_ipv6 = udp.family == socket.AF_INET6
@@ -272,6 +275,8 @@ class SippyStack:
             ED2.twasted = 0
 
     def _arrived(self, datagram: bytes, source: Endpoint) -> None:
+        if not self._admits(source[0], time.monotonic()):
+            return  # sippy keeps what it has seen for a minute: a flood must not get there
         screened = screen(datagram, source)
         if screened.kind is Kind.MESSAGE:
             host = f"[{source[0]}]" if self._is_ipv6 else source[0]

@@ -21,7 +21,7 @@ from telcoflow_server.sip.events import (
     Failed,
     IncomingCall,
 )
-from telcoflow_server.sip.guard import CallLimit
+from telcoflow_server.sip.guard import RateLimit
 from telcoflow_server.sip.line import ALLOW, CAPABILITIES, Party, Surroundings
 from telcoflow_server.sip.message import (
     SDP_TYPE,
@@ -39,8 +39,8 @@ from telcoflow_server.sip.registrar import Binding
 from telcoflow_server.sip.trunks import TrunkLink
 from telcoflow_server.sip.uri import SipError, SipUri, parse_uri
 
-INVITE_BURST_S = 5.0
-"""Seconds' worth of calls one address may place at once."""
+BURST_S = 5.0
+"""Seconds' worth of messages, and of calls, one address may send at once."""
 
 RESTORED_CSEQ_STEP = 1_000
 """An earlier process may have sent requests that nobody noted: ours go on well above them."""
@@ -59,7 +59,8 @@ class Counts:
     requests: int = 0
     calls_refused_busy: int = 0
     calls_refused_unknown: int = 0
-    discarded: int = 0
+    messages_dropped: int = 0
+    commands_dropped: int = 0
 
 
 class Switchboard:
@@ -95,6 +96,14 @@ class Switchboard:
         self._links: dict[str, TrunkLink] = {}
         self._is_overloaded = False
         self._configure(settings)
+
+    def admits(self, address: str, now_s: float) -> bool:
+        """Whether a message of an address is looked at; asked before anything is spent on it."""
+        is_admitted = self._messages.admit(address, now_s)
+        if is_admitted or self._reception.access.trunk_at(address) is not None:
+            return True
+        self.counts.messages_dropped += 1
+        return False
 
     def receive(
         self, request: Request, transaction: ServerTransaction, now_s: float
@@ -147,7 +156,7 @@ class Switchboard:
             case _:
                 dialog = self._dialogs.get(command.dialog)
                 if dialog is not None and not dialog.obey(command):
-                    self.counts.discarded += 1
+                    self.counts.commands_dropped += 1
 
     def tick(self, now_s: float) -> None:
         """Do what the time has come for; called a few times a second."""
@@ -168,14 +177,15 @@ class Switchboard:
             logins_refused=self._reception.logins_refused,
             calls_refused_busy=counts.calls_refused_busy,
             calls_refused_unknown=counts.calls_refused_unknown,
-            discarded=counts.discarded,
+            messages_dropped=counts.messages_dropped,
+            commands_dropped=counts.commands_dropped,
         )
 
     def _configure(self, settings: EdgeSettings) -> None:
         self._settings = settings
         self._reception.configure(settings)
-        per_second = settings.invites_per_second
-        self._limit = CallLimit(per_second, max(1.0, per_second * INVITE_BURST_S))
+        self._calls = _limit_of(settings.invites_per_second)
+        self._messages = _limit_of(settings.messages_per_second)
         self._numbers = (
             None if settings.numbers is None else frozenset(map(comparable, settings.numbers))
         )
@@ -232,7 +242,7 @@ class Switchboard:
     def _has_room(self, request: Request, trunk: Trunk | None, now_s: float) -> bool:
         if self._is_overloaded or len(self._dialogs) >= self._settings.max_dialogs:
             return False
-        return trunk is not None or self._limit.admit(request.source[0], now_s)
+        return trunk is not None or self._calls.admit(request.source[0], now_s)
 
     def _take_call(
         self,
@@ -368,3 +378,7 @@ class Switchboard:
         dialog.restore(state.our_sdp)
         self._keep(dialog, tag_of(peer.ours) or "")
         self._emit(DialogRestored(dialog=state.dialog))
+
+
+def _limit_of(per_second: float) -> RateLimit:
+    return RateLimit(per_second, max(1.0, per_second * BURST_S))

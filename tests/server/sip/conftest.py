@@ -136,10 +136,5 @@ async def guarded_stage(start: Start) -> Stage:
 def trunk_of(phone: SipPhone | None = None, **more: object) -> Trunk:
     """Return a trunk whose requests come from 127.0.0.1, at a phone's port or nowhere."""
     port = 9 if phone is None else phone.port
-    return Trunk(
-        name="carrier",
-        host="127.0.0.1",
-        port=port,
-        sources=("127.0.0.0/8",),
-        **{"keep_alive_s": 0, **more},  # type: ignore[arg-type]
-    )
+    usual = {"host": "127.0.0.1", "sources": ("127.0.0.0/8",), "keep_alive_s": 0}
+    return Trunk(name="carrier", port=port, **{**usual, **more})  # type: ignore[arg-type]

@@ -12,6 +12,8 @@ from telcoflow_server.sip.events import EdgeStatistics, IncomingCall
 from tests.server.sip.conftest import Stage, Start, until
 from tests.support.sip_phone import OFFER, SipPhone
 
+pytestmark = pytest.mark.slow
+
 
 async def counted(stage: Stage, **counts: int) -> EdgeStatistics:
     """Return the statistics once they have reached certain counts."""
@@ -125,6 +127,17 @@ async def test_flood_of_calls_is_503_and_others_still_get_through(start: Start) 
     assert {one.header("retry-after") for one in refused} == {"7"}
     assert stage.edge.count(IncomingCall) <= 6
     assert (await counted(stage, calls_refused_busy=5)).calls_refused_busy >= 5
+
+
+async def test_flood_of_messages_is_not_answered(start: Start) -> None:
+    stage = await start(EdgeSettings(port=0, messages_per_second=2))
+    phone = await stage.phone()
+    for _ in range(30):
+        phone.call().send("OPTIONS")
+
+    now = await counted(stage, messages_dropped=15)
+
+    assert now.requests + now.messages_dropped == 30
 
 
 async def test_more_calls_than_allowed_are_503(start: Start) -> None:

@@ -32,6 +32,8 @@ from tests.support.sip_phone import ANSWER, OFFER
 
 HOLD = OFFER.replace("o=- 1 1", "o=- 1 2") + "a=sendonly\r\n"
 
+pytestmark = pytest.mark.slow
+
 
 async def test_options_are_answered_at_once(open_stage: Stage) -> None:
     phone = await open_stage.phone()

@@ -30,6 +30,8 @@ from telcoflow_server.sip.events import (
 from tests.server.sip.conftest import EdgeInHand, Stage, Start, extension, until
 from tests.support.sip_phone import ANSWER, OFFER, register
 
+pytestmark = pytest.mark.slow
+
 
 def children() -> set[int]:
     """Return the ids of this process's children."""
@@ -301,7 +303,7 @@ async def test_commands_that_do_not_fit_any_more_are_counted(open_stage: Stage) 
     edge.send(Ring(dialog=incoming.dialog))
     edge.send(Accept(dialog=incoming.dialog, sdp=Private(ANSWER)))
 
-    await until(lambda: edge.edge.statistics().discarded == 2)
+    await until(lambda: edge.edge.statistics().commands_dropped == 2)
     assert edge.edge.statistics().dialogs == 1
 
 

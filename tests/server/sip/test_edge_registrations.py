@@ -21,6 +21,8 @@ from telcoflow_server.sip.guard import MAX_FAILURES
 from tests.server.sip.conftest import NUMBER, Stage, Start, extension
 from tests.support.sip_phone import ANSWER, OFFER, Message, SipPhone, authorization, register
 
+pytestmark = pytest.mark.slow
+
 
 async def called_with_password(phone: SipPhone, number: str = NUMBER) -> Message:
     """Place a call that meets the challenge; return the first answer to it above 100."""

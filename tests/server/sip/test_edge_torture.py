@@ -9,6 +9,8 @@ from tests.server.sip.conftest import Stage
 from tests.server.sip.torture import CALL, MESSAGES, SDP, SILENCE, SKIPPED
 from tests.support.sip_phone import SipPhone
 
+pytestmark = pytest.mark.slow
+
 
 async def send(phone: SipPhone, name: str) -> None:
     text = MESSAGES[name].text
@@ -30,7 +32,6 @@ async def outcome_of(stage: Stage, phone: SipPhone, name: str) -> int:
     return status if stage.edge.count(IncomingCall) == calls else CALL
 
 
-@pytest.mark.slow
 async def test_torture_messages_have_their_outcomes(open_stage: Stage) -> None:
     outcomes: dict[str, int] = {}
 

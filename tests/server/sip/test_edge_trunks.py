@@ -27,6 +27,8 @@ from tests.support.sip_phone import ANSWER, OFFER, Message, PhoneCall, SipPhone
 
 CHALLENGE = 'Digest realm="carrier", nonce="abc", algorithm=MD5, qop="auth,auth-int"'
 
+pytestmark = pytest.mark.slow
+
 
 class Carrier:
     """An edge with a trunk, and the carrier at the other end."""
@@ -188,6 +190,33 @@ async def test_answer_without_a_contact_fails_the_call(carrier: Carrier) -> None
     carrier.phone.respond(invite, 200, body=ANSWER, contact="nonsense")
 
     assert (await carrier.edge.hears(Failed)).status == 502
+
+
+async def test_trunk_may_be_known_by_a_name(start: Start) -> None:
+    carrier = await carrier_of(start, host="localhost")
+    carrier.dial()
+    first = await carrier.phone.request("INVITE")
+    carrier.phone.respond(first, 486)
+    await carrier.edge.hears(Failed)
+    carrier.dial(dialog="d2")
+
+    second = await carrier.phone.request("INVITE")
+
+    assert first.uri == second.uri == f"sip:+4940@localhost:{carrier.phone.port}"
+
+
+async def test_trunk_has_no_limit_of_messages(start: Start) -> None:
+    carrier = await carrier_of(start)
+    trunk = trunk_of(carrier.phone)
+    carrier.edge.send(
+        Configure(settings=EdgeSettings(port=0, messages_per_second=1, trunks=(trunk,)))
+    )
+
+    for _ in range(20):
+        carrier.phone.call().send("OPTIONS")
+
+    for _ in range(20):
+        assert (await carrier.phone.response("OPTIONS")).status == 200
 
 
 async def test_unknown_trunk_is_404(carrier: Carrier) -> None:

@@ -8,8 +8,8 @@ from telcoflow_server.sip.guard import (
     MAX_ADDRESSES,
     MAX_FAILURES,
     REPORT_INTERVAL_S,
-    CallLimit,
     LoginGuard,
+    RateLimit,
     network_of,
 )
 
@@ -54,7 +54,7 @@ def test_refused_address_is_reported_once_a_minute() -> None:
 
 
 def test_memory_is_bounded() -> None:
-    guard, limit = LoginGuard(), CallLimit(1, 1)
+    guard, limit = LoginGuard(), RateLimit(1, 1)
     for number in range(MAX_ADDRESSES + 1):
         guard.failed(str(number), 0)
         limit.admit(str(number), 0)
@@ -65,7 +65,7 @@ def test_memory_is_bounded() -> None:
 
 
 def test_calls_are_admitted_in_a_burst_and_then_at_their_rate() -> None:
-    limit = CallLimit(2, 3)
+    limit = RateLimit(2, 3)
 
     admitted = [limit.admit(HERE, now_s) for now_s in (0, 0, 0, 0, 0.25, 0.5, 0.5, 100, 100)]
 

@@ -77,6 +77,14 @@ def test_trunk_with_a_source_that_is_no_network_is_an_error() -> None:
         Trunk(name="x", host="y", sources=("carrier.example",))
 
 
+@pytest.mark.parametrize("host", ["0.0.0.0", "::"])
+def test_listening_everywhere_needs_an_address_to_be_reached_at(host: str) -> None:
+    with pytest.raises(ValueError, match="advertised_host"):
+        EdgeSettings(host=host)
+
+    assert EdgeSettings(host=host, advertised_host="192.0.2.1").host == host
+
+
 @pytest.mark.parametrize(
     ("content_type", "text", "digit"),
     [

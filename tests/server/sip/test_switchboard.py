@@ -235,7 +235,7 @@ def test_re_invite_that_is_taken_back_needs_no_answer() -> None:
     desk.obey(RefuseReOffer(dialog=incoming.dialog))
 
     assert asked.statuses == []
-    assert desk.board.statistics().discarded == 2
+    assert desk.board.statistics().commands_dropped == 2
 
 
 def test_re_offer_after_a_refused_one_is_never_taken_for_a_refresh() -> None:
@@ -260,7 +260,7 @@ def test_our_change_gives_way_to_theirs_and_is_asked_once() -> None:
 
     assert [one.status for one in desk.of_kind(OfferRefused)] == [491]
     assert desk.methods == ["INVITE"]
-    assert desk.board.statistics().discarded == 1
+    assert desk.board.statistics().commands_dropped == 1
 
 
 def test_answer_to_our_change_after_the_end_is_ignored() -> None:
@@ -543,7 +543,7 @@ def test_transfer_is_asked_and_reported_one_at_a_time() -> None:
     desk.obey(refer)
     desk.obey(refer)
     desk.obey(ReportTransfer(dialog=incoming.dialog, status=200))
-    assert desk.board.statistics().discarded == 2
+    assert desk.board.statistics().commands_dropped == 2
 
     desk.sent[0].answer(202)
     desk.sent[0].answer(500)
