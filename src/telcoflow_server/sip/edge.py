@@ -213,7 +213,10 @@ class SipEdge:
         pause_s = FIRST_RESTART_S
         while True:
             started_s = loop.time()
-            await self._run_once()
+            try:
+                await self._run_once()
+            except OSError as error:  # no descriptor, no memory: later perhaps
+                logger.error("the SIP process cannot be started: %s", error.strerror)
             if self._is_stopping or not self._was_ready:
                 return
             self.restarts += 1

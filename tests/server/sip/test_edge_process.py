@@ -109,6 +109,20 @@ async def test_process_that_does_not_come_up_is_an_error(monkeypatch: pytest.Mon
     assert children() == before
 
 
+async def test_process_that_cannot_be_started_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def refuse(*arguments: object, **options: object) -> None:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", refuse)
+
+    with pytest.raises(EdgeError, match="does not come up"):
+        await SipEdge(EdgeSettings(port=0), lambda event: None).start()
+
+    assert "cannot be started: Too many open files" in caplog.text
+
+
 async def test_missing_library_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
 
