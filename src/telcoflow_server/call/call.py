@@ -9,6 +9,7 @@ bytes, time as ticks, and everything it does goes to its ports.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
@@ -17,9 +18,9 @@ from numpy.typing import NDArray
 from telcoflow_sdk.audio.format import TICK_MS, AudioFormat
 from telcoflow_sdk.protocol.codes import CloseCode, EndReason, ErrorCode
 from telcoflow_sdk.protocol.commands import CommandName
-from telcoflow_sdk.protocol.messages import CommandData
+from telcoflow_sdk.protocol.messages import CommandData, HelloData
 from telcoflow_sdk.protocol.states import CallState
-from telcoflow_server.call.agent import AgentEnd
+from telcoflow_server.call.agent import MODES, AgentEnd
 from telcoflow_server.call.dialling import (
     FAILURE_TEXTS,
     OUTBOUND_END_REASONS,
@@ -28,7 +29,13 @@ from telcoflow_server.call.dialling import (
     ring_ticks_of,
 )
 from telcoflow_server.call.identity import CallIdentity, CallTimes
-from telcoflow_server.call.ports import Dialer, Dialled, DialRequest, MediaLink, PhoneOnLine
+from telcoflow_server.call.ports import (
+    Dialer,
+    Dialled,
+    DialRequest,
+    MediaLink,
+    PhoneOnLine,
+)
 from telcoflow_server.call.report import (
     NO_AGENT,
     CallReport,
@@ -46,12 +53,6 @@ logger = logging.getLogger(__name__)
 
 LISTED = 1000
 """How many clears and mode changes a report lists; a call has tens of them."""
-
-_MODES = {
-    CommandName.BARGE: Audience.BOTH,
-    CommandName.WHISPER: Audience.CALLEE,
-    CommandName.SPY: Audience.NOBODY,
-}
 
 _MODE_NAMES = {
     Audience.BOTH: "barge",
@@ -120,8 +121,20 @@ class Call:
 
     @property
     def had_agent(self) -> bool:
-        """Whether a media link ever came; a second one is refused."""
+        """Whether a media link ever came; a second one needs the secret of the first."""
         return self._agent is not None
+
+    @property
+    def awaits_first_word(self) -> bool:
+        """Whether the agent's first link may have failed before it had the secret of the next."""
+        resumption = self._agent.resumption if self._agent else None
+        return resumption is not None and resumption.awaits_first_word
+
+    def is_opened_by(self, secret: str) -> bool:
+        """Return whether a media link with this secret may replace the agent's."""
+        if self._agent is None or self._agent.resumption is None or not self._agent.is_present:
+            return False
+        return self._agent.resumption.is_opened_by(secret)
 
     @property
     def queued_ms(self) -> float:
@@ -148,60 +161,112 @@ class Call:
     # --- the agent -------------------------------------------------------------------------
 
     def attach(self, link: MediaLink, audio: AudioFormat, *, is_isolated: bool = False) -> None:
-        """Put the agent on the line; nothing flows before the answer.
+        """Put an agent that speaks protocol v1 on the line; nothing flows before the answer.
 
         Args:
             link: Its media link.
             audio: What it asked for.
             is_isolated: Give it what caller and callee say on channels of their own, too.
         """
+        self._new_agent(audio, is_isolated).link_v1(link)
+
+    def greet(
+        self,
+        link: MediaLink,
+        hello: HelloData,
+        audio: AudioFormat,
+        new_secret: Callable[[], str],
+        *,
+        is_isolated: bool = False,
+    ) -> None:
+        """Put an agent that speaks protocol v2 on the line, or back on it, and say welcome.
+
+        Credit is granted at once: what it sends before the answer is there when it answers.
+
+        Args:
+            link: Its media link; the one before is closed.
+            hello: What it said first.
+            audio: What it asked for.
+            new_secret: Makes an unguessable string.
+            is_isolated: As in `attach`.
+
+        Raises:
+            Superseded: it has been here with a later attempt; nothing has changed.
+        """
+        agent = self._agent or self._new_agent(audio, is_isolated)
+        agent.link_v2(link, hello, new_secret, self._times.grace_ticks)
+
+    def _new_agent(self, audio: AudioFormat, is_isolated: bool) -> AgentEnd:
         assert self._agent is None, "the rim refuses a second media link with 409"
-        self._agent = AgentEnd(link, audio, self._audience_changed)
+        agent = AgentEnd(audio, self._audience_changed, self._times.lead)
+        self._agent = agent
         self._is_isolated = is_isolated
         if self.identity.is_outbound:
-            self._ringing = self._new_ringing(self._agent, self._times.ring_ticks)
+            self._ringing = self._new_ringing(agent, self._times.ring_ticks)
             self._ringing.start(None)
+        return agent
 
-    def detach(self) -> None:
-        """The agent's media link is gone for good, which on protocol v1 it is at once."""
-        if self._agent is None or not self._agent.is_present:
+    def detach(self, link: MediaLink, *, is_final: bool = False) -> None:
+        """A media link is gone. The call waits for another one, if the agent's protocol has that.
+
+        Args:
+            link: Which; one that was replaced means nothing any more.
+            is_final: The agent said goodbye, or broke the rules: it does not come back.
+        """
+        agent = self._agent
+        if agent is None or not agent.is_present or not agent.is_linked_by(link):
             return
-        self._agent.is_present = False
+        if agent.resumption is None or is_final:
+            self._lose(agent)
+        else:
+            agent.lose_link()
+
+    def _lose(self, agent: AgentEnd) -> None:
+        """The agent is gone for good."""
+        agent.is_present = False
         if self.state is CallState.CONNECTED and self._closing is not EndReason.AGENT_DISCONNECTED:
             self._agent_gone()
         else:
             self.end(self._closing or EndReason.AGENT_LOST)
 
-    def receive_message(self, data: bytes | str, since_tick_ms: float) -> None:
+    def receive_message(self, link: MediaLink, data: bytes | str, since_tick_ms: float) -> None:
         """Act on one JSON message of the agent's.
 
         Args:
+            link: Where it came from; what comes over one that was replaced is ignored.
             data: The message.
             since_tick_ms: How long ago the last tick was, 0 to 20: places what it does inside
                 the tick on the call's time axis.
 
         Raises:
             ProtocolViolation: it was no command; the agent has been told, the caller counts it.
+            LinkBroken: the link must be closed.
         """
-        if self._agent is None or not self._agent.is_present:
+        agent = self._agent
+        if agent is None or not agent.is_present or not agent.is_linked_by(link):
             return
-        command = self._agent.parse(data)
+        command = agent.parse(data)
+        if command is None:
+            return
         try:
-            self._carry_out(self._agent, command, since_tick_ms)
+            self._carry_out(agent, command, since_tick_ms)
         except CommandRefused as refusal:
-            self._agent.respond(command.command_id, refusal.code, str(refusal))
+            agent.respond(command.command_id, refusal.code, str(refusal))
 
-    def receive_audio(self, message: bytes) -> None:
+    def receive_audio(self, link: MediaLink, message: bytes) -> None:
         """Take one binary message of the agent's.
 
         Raises:
             ProtocolViolation: it held no audio for this call; the agent has been told.
+            LinkBroken: the link must be closed.
         """
-        if self._agent is not None and self._agent.is_present:
-            self._agent.receive_audio(message)
+        agent = self._agent
+        if agent is not None and agent.is_present and agent.is_linked_by(link):
+            agent.receive_audio(message)
 
     def _carry_out(self, agent: AgentEnd, command: CommandData, since_tick_ms: float) -> None:
         name = parse_command(command.command)
+        agent.check_known(name)
         if name is CommandName.ANSWER and self.identity.is_outbound:
             self._await_answer(agent, command)
             return
@@ -219,12 +284,19 @@ class Call:
         elif name is CommandName.CONNECT:
             self._connect(agent, command)
         elif name is CommandName.INTERRUPT:
-            agent.respond(command.command_id, result=self._clear(agent, since_tick_ms))
-        elif name in _MODES:
-            agent.leg.switch(_MODES[name])
+            agent.respond(command.command_id, result=self._clear(agent, command, since_tick_ms))
+        elif name in MODES:
+            agent.set_mode(name, command)
+        elif name is CommandName.MARK:
+            agent.set_mark(command)
+        elif name is CommandName.PAUSE:
+            agent.leg.pause()
+            agent.respond(command.command_id)
+        elif name is CommandName.RESUME:
+            agent.leg.resume()
             agent.respond(command.command_id)
         else:
-            self._close(agent, name, command.command_id)
+            self._close(agent, name, command)
 
     def _answer(self, agent: AgentEnd) -> None:
         self._enter(CallState.ANSWERED)
@@ -240,8 +312,13 @@ class Call:
             self._row.tap(Slot.CALLER, agent.leg.ear(1), rate_hz)
             self._row.tap(Slot.CALLEE, agent.leg.ear(2), rate_hz)
 
-    def _clear(self, agent: AgentEnd, since_tick_ms: float) -> dict[str, float]:
-        dropped_bytes = agent.leg.clear()
+    def _clear(
+        self, agent: AgentEnd, command: CommandData, since_tick_ms: float
+    ) -> dict[str, float]:
+        played = agent.leg.played
+        dropped_bytes = agent.leg.clear(agent.place_of(command))
+        if dropped_bytes is None:
+            raise agent.misplaced(command)
         self._row.cut(Slot.AGENT)
         dropped_ms = agent.audio.bytes_to_ms(dropped_bytes)
         heard_ms = agent.leg.heard_ms
@@ -249,18 +326,29 @@ class Call:
             # The frame of the last tick is sounding at the phone right now.
             at_ms = max(0.0, (self.tick - 1) * TICK_MS + since_tick_ms)
             self._clears.append(ClearReport(round(at_ms, 1), dropped_ms, heard_ms))
-        return {"dropped_bytes": dropped_bytes, "dropped_ms": dropped_ms, "heard_ms": heard_ms}
+        return {
+            "played": played,
+            "dropped_bytes": dropped_bytes,
+            "dropped_ms": dropped_ms,
+            "heard_ms": heard_ms,
+        }
 
-    def _close(self, agent: AgentEnd, name: CommandName, command_id: str) -> None:
+    def _close(self, agent: AgentEnd, name: CommandName, command: CommandData) -> None:
         """Play out what the agent said before it hung up, then end, or go on without it."""
-        self._closing_commands.append(command_id)
+        is_ringing = self.state is CallState.PENDING
+        if (
+            not is_ringing
+            and self._closing is None
+            and not agent.leg.drain(agent.place_of(command))
+        ):
+            raise agent.misplaced(command)
+        self._closing_commands.append(command.command_id)
         self._stop_ringing(ErrorCode.CALL_ENDED, "the agent hangs up")
-        if self.state is CallState.PENDING:
+        if is_ringing:
             self.end(EndReason.AGENT_REJECTED)
         elif self._closing is None:
             is_close = name is CommandName.CLOSE
             self._closing = EndReason.AGENT_CLOSED if is_close else EndReason.AGENT_DISCONNECTED
-            agent.leg.drain()
         elif name is CommandName.DISCONNECT and self.state is CallState.CONNECTED:
             self._closing = EndReason.AGENT_DISCONNECTED  # it was to leave alone; now all shall
 
@@ -273,11 +361,13 @@ class Call:
 
     def _connect(self, agent: AgentEnd, command: CommandData) -> None:
         ring_ticks = ring_ticks_of(command)
+        is_pending = self.state is CallState.PENDING
+        # A place in its audio: there the ringing begins. Nobody hears a call that rings.
+        if not is_pending and not agent.leg.switch(Audience.CALLER, agent.place_of(command)):
+            raise agent.misplaced(command)
         self._ringing = self._new_ringing(agent, ring_ticks, command.command_id)
-        if self.state is CallState.PENDING:
+        if is_pending:
             self._ringing.start(Stage.RINGING_CALLEE)
-        else:
-            agent.leg.switch(Audience.CALLER)  # a place in its audio: there the ringing begins
 
     def _new_ringing(
         self, agent: AgentEnd, ring_ticks: int, command_id: str | None = None
@@ -331,7 +421,7 @@ class Call:
         if was_pending:
             self._join_agent(agent)
             self._caller.answered(self._row.tick)
-        agent.leg.switch(Audience.BOTH)
+        agent.leg.switch_at_end(Audience.BOTH)
 
     def _unreached(self, code: ErrorCode) -> None:
         self._stop_ringing(code, FAILURE_TEXTS[code])
@@ -373,15 +463,26 @@ class Call:
     def _advance_agent(self, agent: AgentEnd) -> None:
         if self._ringing is not None:
             self._advance_ringing(agent, self._ringing)
-        if self.is_over or self.state is CallState.PENDING:
+        if self.is_over:
             return
-        if self._closing is not None and agent.leg.is_drained:
+        agent.advance()
+        if agent.is_lost or (agent.resumption is not None and agent.resumption.is_over):
+            agent.close_link(CloseCode.BAD_MESSAGES, "nothing is acknowledged")
+            self._lose(agent)
+        elif self._closing is not None and agent.leg.is_drained:
             self._hang_up(agent, self._closing)
         elif agent.leg.is_stalled:
-            agent.dismiss(CloseCode.SLOW_READER, "audio was not read for 5 seconds")
-            self._agent_lost()
+            self._stalled(agent)
+        elif self.state is not CallState.PENDING or agent.resumption is not None:
+            agent.flush_credit()
+
+    def _stalled(self, agent: AgentEnd) -> None:
+        why = "audio was not read for 5 seconds"
+        if agent.resumption is not None:
+            agent.lose_link(CloseCode.SLOW_READER, why)
         else:
-            agent.leg.flush_credit()
+            agent.dismiss(CloseCode.SLOW_READER, why)
+            self._lose(agent)
 
     def _hang_up(self, agent: AgentEnd, reason: EndReason) -> None:
         if reason is EndReason.AGENT_CLOSED and self.state is CallState.CONNECTED:
@@ -390,12 +491,6 @@ class Call:
             self._agent_gone()
         else:
             self.end(reason)
-
-    def _agent_lost(self) -> None:
-        if self.state is CallState.CONNECTED:
-            self._agent_gone()
-        else:
-            self.end(EndReason.AGENT_LOST)
 
     def _agent_gone(self) -> None:
         """The two people go on by themselves."""
@@ -452,5 +547,5 @@ class Call:
             tick_lateness_ms=tick_lateness,
             end_reason=self.end_reason,
             refusals=dict(agent.refusals) if agent else {},
-            **(agent_numbers(agent.leg.statistics(), agent.audio) if agent else NO_AGENT),
+            **(agent_numbers(agent) if agent else NO_AGENT),
         )

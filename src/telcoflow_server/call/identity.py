@@ -7,6 +7,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from telcoflow_sdk.audio.format import TICK_MS
+from telcoflow_server.media.lead import LeadRange
+
+DEFAULT_GRACE_TICKS = 10_000 // TICK_MS
+
 
 @dataclass(frozen=True, slots=True)
 class CallIdentity:
@@ -30,7 +35,16 @@ class CallIdentity:
 
 @dataclass(frozen=True, slots=True)
 class CallTimes:
-    """How long things may take, in ticks."""
+    """How long things may take, in ticks.
+
+    Args:
+        ring_ticks: From the first ring to the answer.
+        call_ticks: The whole call.
+        grace_ticks: From the loss of the agent's media link to another one.
+        lead: The range of the agent's lead.
+    """
 
     ring_ticks: int
     call_ticks: int
+    grace_ticks: int = DEFAULT_GRACE_TICKS
+    lead: LeadRange = field(default_factory=LeadRange)
