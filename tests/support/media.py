@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from telcoflow_sdk.audio.format import AudioFormat
+from telcoflow_server.media.credit import CreditStatistics, Requests
 from telcoflow_server.media.plane import Row
 from telcoflow_server.media.playout import Playout
 from telcoflow_server.media.routing import Slot, Stage
@@ -74,10 +75,11 @@ def speech(samples: int, first: int = 1) -> bytes:
 
 
 class Line:
-    """A playout with its clock; keeps what each tick played, `None` for silence."""
+    """A playout with its clock and credit of v1; keeps what each tick played, `None` for silence."""
 
     def __init__(self) -> None:
         self.playout = Playout(AudioFormat(8_000))
+        self.requests = Requests(self.playout, AudioFormat(8_000))
         self.tick = 0
         self.ticks: list[NDArray[np.int16] | None] = []
 
@@ -98,4 +100,8 @@ class Line:
         return np.concatenate([frame for frame in self.ticks if frame is not None])
 
     def request_all(self) -> list[int]:
-        return list(iter(self.playout.next_request, 0))
+        return list(iter(self.requests.next_request, 0))
+
+    @property
+    def credit(self) -> CreditStatistics:
+        return self.requests.statistics()

@@ -143,8 +143,8 @@ ControlEvent = SetupDone | Response | SessionNotify | CallIn | SessionClosed | C
 class Place(Struct, frozen=True, order=True):
     """A place in the agent's audio, between two samples of one generation; on protocol v2."""
 
-    generation: Annotated[int, Meta(ge=0, lt=2**32)]
-    offset: Annotated[int, Meta(ge=0, lt=2**63)]
+    generation: Annotated[int, Meta(ge=0, le=2**32 - 1)]
+    offset: Annotated[int, Meta(ge=0, le=2**63 - 1)]
 
 
 class CommandData(Struct, frozen=True):

@@ -301,9 +301,11 @@ class AgentLeg:
     def _send(self, channel: int, tick: int, frame: NDArray[np.int16]) -> bool:
         """Queue a frame and send what the link takes; return whether it takes anything."""
         self._feed.put(channel, tick * len(frame), frame.astype("<i2", copy=False).tobytes())
-        link = self._link
-        if link is None:
-            return False
+        is_read = self._link is not None and self._send_fed(self._link)
+        self._feed.trim()
+        return is_read
+
+    def _send_fed(self, link: MediaLink) -> bool:
         is_read = False
         while link.unsent_bytes() <= self._max_unsent_bytes:
             fed = self._feed.next()

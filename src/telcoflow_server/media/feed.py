@@ -61,9 +61,11 @@ class Feed:
         return bool(self._waiting)
 
     def put(self, channel: int, offset: int, pcm: bytes) -> None:
-        """Queue a frame; drop the oldest when there are too many."""
-        frame = FedFrame(channel, offset, offset + len(pcm) // 2, pcm, False)
-        self._waiting.append(frame)
+        """Queue a frame; once what can be sent is sent, `trim` the rest."""
+        self._waiting.append(FedFrame(channel, offset, offset + len(pcm) // 2, pcm, False))
+
+    def trim(self) -> None:
+        """Drop the oldest frame if more wait than are kept."""
         limit = self._kept_frames if self._is_catching_up else WAITING_FRAMES
         if len(self._waiting) > limit * self.channels:
             dropped = self._waiting.popleft()

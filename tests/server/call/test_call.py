@@ -271,7 +271,7 @@ def test_the_agent_s_link_lost_ends_the_call() -> None:
     node.run(5)
     agent.link.log.clear()
 
-    call.detach()
+    agent.lose()
 
     assert phone.end == (5, EndReason.AGENT_LOST)
     assert agent.link.log == [], "nothing is sent to a link that is gone"
@@ -284,7 +284,7 @@ def test_a_link_lost_after_close_is_the_end_that_was_asked_for() -> None:
     node.run(3)
 
     agent.command("call.close")
-    call.detach()
+    agent.lose()
 
     assert call.end_reason is EndReason.AGENT_CLOSED
 
@@ -346,20 +346,20 @@ def test_unusable_audio_is_answered_with_a_code(message: bytes, code: ErrorCode)
     call, agent = node.answered_call(MemoryPhone())
 
     with pytest.raises(ProtocolViolation):
-        call.receive_audio(message)
+        agent.send_audio(message)
 
     assert agent.errors() == [code]
 
 
 def test_an_odd_byte_is_half_a_sample_and_waits_for_the_rest() -> None:
     node, phone, speech = Node(), MemoryPhone(), noise(FRAME * 4)
-    call, _ = node.answered_call(phone)
+    _, agent = node.answered_call(phone)
     data = speech.tobytes()
     node.run(1)
 
-    call.receive_audio(b"\x00" + data[:961])
-    call.receive_audio(b"\x00" + data[961:962])
-    call.receive_audio(b"\x00" + data[962:])
+    agent.send_audio(b"\x00" + data[:961])
+    agent.send_audio(b"\x00" + data[961:962])
+    agent.send_audio(b"\x00" + data[962:])
     node.run(10)
 
     assert np.array_equal(np.trim_zeros(phone.heard), np.trim_zeros(speech))
@@ -371,7 +371,7 @@ def test_a_flood_is_discarded_reported_once_and_the_rest_is_played() -> None:
     flood = noise(24_000 * 3).tobytes()
 
     for start in range(0, len(flood), 48_000):
-        call.receive_audio(b"\x00" + flood[start : start + 48_000])
+        agent.send_audio(b"\x00" + flood[start : start + 48_000])
     node.run(200)
 
     assert agent.errors() == [ErrorCode.AUDIO_OVERRUN]
@@ -387,8 +387,8 @@ def test_nothing_is_taken_after_the_end() -> None:
 
     call.end(EndReason.SERVER_ERROR)
     call.advance()
-    call.receive_audio(b"\x00\x00\x00")
-    call.receive_message(msgspec.json.encode({"type": "command"}), 0.0)
+    agent.send_audio(b"\x00\x00\x00")
+    call.receive_message(agent.link, msgspec.json.encode({"type": "command"}), 0.0)
 
     assert agent.link.log == []
     assert call.end_reason is EndReason.CALLER_HUNG_UP

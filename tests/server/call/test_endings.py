@@ -146,7 +146,8 @@ def agent_disconnects(stage: Stage) -> None:
 
 
 def agent_is_lost(stage: Stage) -> None:
-    stage.call.detach()
+    assert stage.agent is not None
+    stage.agent.lose()
 
 
 def server_stops(stage: Stage) -> None:

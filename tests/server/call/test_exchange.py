@@ -180,7 +180,7 @@ def test_a_call_whose_legs_fail_in_the_same_tick_ends_once(
 ) -> None:
     node, phone = Node(), DeafPhone()
     _, agent = node.answered_call(phone)
-    agent.link.send_audio = _raise  # type: ignore[method-assign]
+    agent.link.send_binary = _raise  # type: ignore[method-assign]
 
     node.run(1)
 

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from telcoflow_sdk.audio.format import AudioFormat
 from telcoflow_sdk.protocol.codes import CloseCode, ErrorCode
-from telcoflow_server.legs.agent import MAX_UNSENT_MS, STALLED_TICKS, WAITING_FRAMES, AgentLeg
+from telcoflow_server.legs.agent import MAX_UNSENT_MS, STALLED_TICKS, AgentLeg
+from telcoflow_server.media.feed import WAITING_FRAMES
 
 FORMAT = AudioFormat(8_000)
 FRAME = FORMAT.frame_samples
@@ -25,11 +26,11 @@ class Link:
         self.is_read = True
         self.unsent = 0
 
-    def send_audio(self, channel: int, pcm: bytes) -> None:
-        self.frames.append((channel, pcm))
-        self.unsent += 0 if self.is_read else len(pcm)
+    def send_binary(self, message: bytes) -> None:
+        self.frames.append((message[0], message[1:]))
+        self.unsent += 0 if self.is_read else len(message) - 1
 
-    def send_message(self, message: bytes) -> None:
+    def send_text(self, message: bytes) -> None:
         self.messages.append(message)
 
     def unsent_bytes(self) -> int:
@@ -58,7 +59,9 @@ def link() -> Link:
 
 @pytest.fixture
 def leg(link: Link) -> AgentLeg:
-    return AgentLeg(link, FORMAT, lambda audience: None)
+    leg = AgentLeg(FORMAT, lambda audience: None)
+    leg.link_requesting(link)
+    return leg
 
 
 def test_each_frame_is_one_message_on_channel_0(leg: AgentLeg, link: Link) -> None:
@@ -128,10 +131,10 @@ def test_message_may_be_reused_after_receive(leg: AgentLeg) -> None:
 
 def test_clear_and_drain_reach_the_playout(leg: AgentLeg) -> None:
     leg.receive_audio(b"\0" + bytes(100))
-    assert leg.clear() == 100
+    assert leg.clear(None) == 100
     assert not leg.is_drained
 
-    leg.drain()
+    leg.drain(None)
 
     assert leg.is_drained
 
