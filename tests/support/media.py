@@ -75,7 +75,7 @@ def speech(samples: int, first: int = 1) -> bytes:
 
 
 class Line:
-    """A playout with its clock and credit of v1; keeps what each tick played, `None` for silence."""
+    """A playout with its clock and the credit of v1; keeps what was played, `None` for silence."""
 
     def __init__(self) -> None:
         self.playout = Playout(AudioFormat(8_000))

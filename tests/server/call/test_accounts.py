@@ -10,10 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from telcoflow_sdk.protocol.codes import EndReason, ErrorCode
+from telcoflow_sdk.protocol.commands import GapCause
 from telcoflow_server.call.accounts import Accounts, Distribution
 from telcoflow_server.call.report import CallReport, ClearReport, GapReport, Percentiles
 
-GAP = GapReport(1000, 40, "unknown")
+GAP = GapReport(1000, 40, GapCause.UNKNOWN)
 
 
 def report(**more: Any) -> CallReport:
@@ -39,7 +40,7 @@ def test_an_ended_call_is_counted_with_all_it_has() -> None:
 
     accounts.add(
         report(
-            gaps=(GAP, GapReport(3000, 20, "agent")),
+            gaps=(GAP, GapReport(3000, 20, GapCause.AGENT_SILENT)),
             gap_count=2,
             clears=(ClearReport(1500.0, 80.0, 400.0),),
             frames_to_agent=100,
@@ -51,7 +52,7 @@ def test_an_ended_call_is_counted_with_all_it_has() -> None:
     )
 
     assert accounts.ended == {EndReason.CALLER_HUNG_UP: 1}
-    assert accounts.gaps == {"unknown": 1, "agent": 1}
+    assert accounts.gaps == {"unknown": 1, GapCause.AGENT_SILENT: 1}
     assert accounts.gaps_ms == {"unknown": 40, "agent": 20}
     assert (accounts.clears, accounts.cleared_ms) == (1, 80.0)
     assert (accounts.frames_to_agent, accounts.frames_from_agent) == (100, 50)
@@ -95,9 +96,11 @@ def test_only_the_gaps_since_the_last_look_are_counted_where_a_report_lists_no_m
     accounts = Accounts()
     accounts.add(report(end_reason=None, gaps=(GAP,) * 1000, gap_count=1000))
 
-    accounts.add(report(gaps=(GAP,) * 999 + (GapReport(9000, 20, "agent"),), gap_count=1001))
+    accounts.add(
+        report(gaps=(GAP,) * 999 + (GapReport(9000, 20, GapCause.AGENT_SILENT),), gap_count=1001)
+    )
 
-    assert accounts.gaps == {"unknown": 1000, "agent": 1}
+    assert accounts.gaps == {GapCause.UNKNOWN: 1000, GapCause.AGENT_SILENT: 1}
 
 
 def test_a_call_nobody_answered_has_no_lead() -> None:

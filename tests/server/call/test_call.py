@@ -267,7 +267,7 @@ def test_a_claimed_call_rings_out_as_no_answer() -> None:
 
 def test_the_agent_s_link_lost_ends_the_call() -> None:
     node, phone = Node(), MemoryPhone()
-    call, agent = node.answered_call(phone)
+    _, agent = node.answered_call(phone)
     node.run(5)
     agent.link.log.clear()
 
@@ -343,7 +343,7 @@ def test_a_malformed_command_is_answered_by_its_id() -> None:
 )
 def test_unusable_audio_is_answered_with_a_code(message: bytes, code: ErrorCode) -> None:
     node = Node()
-    call, agent = node.answered_call(MemoryPhone())
+    _, agent = node.answered_call(MemoryPhone())
 
     with pytest.raises(ProtocolViolation):
         agent.send_audio(message)
@@ -367,7 +367,7 @@ def test_an_odd_byte_is_half_a_sample_and_waits_for_the_rest() -> None:
 
 def test_a_flood_is_discarded_reported_once_and_the_rest_is_played() -> None:
     node, phone = Node(), MemoryPhone()
-    call, agent = node.answered_call(phone)
+    _, agent = node.answered_call(phone)
     flood = noise(24_000 * 3).tobytes()
 
     for start in range(0, len(flood), 48_000):

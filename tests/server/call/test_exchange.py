@@ -199,7 +199,7 @@ def test_legs_that_fail_are_counted() -> None:
     assert node.exchange.calls == (fine,)
 
 
-def _raise(channel: int, pcm: bytes) -> None:
+def _raise(message: bytes) -> None:
     raise OSError("broken link")
 
 
