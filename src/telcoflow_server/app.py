@@ -96,6 +96,7 @@ class Server:
             _new_id,
             ring_timeout_s=settings.calls.ring_timeout_s,
             call_duration_s=settings.limits.call_duration_s,
+            media_grace_s=settings.calls.media_grace_s,
             calls_per_connector=settings.limits.calls_per_connector,
             dialer=self._phone_book or dialer,
         )

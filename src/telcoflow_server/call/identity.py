@@ -7,10 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from telcoflow_sdk.audio.format import TICK_MS
 from telcoflow_server.media.lead import LeadRange
-
-DEFAULT_GRACE_TICKS = 10_000 // TICK_MS
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,5 +43,5 @@ class CallTimes:
 
     ring_ticks: int
     call_ticks: int
-    grace_ticks: int = DEFAULT_GRACE_TICKS
-    lead: LeadRange = field(default_factory=LeadRange)
+    grace_ticks: int
+    lead: LeadRange

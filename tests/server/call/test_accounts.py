@@ -52,8 +52,8 @@ def test_an_ended_call_is_counted_with_all_it_has() -> None:
     )
 
     assert accounts.ended == {EndReason.CALLER_HUNG_UP: 1}
-    assert accounts.gaps == {"unknown": 1, GapCause.AGENT_SILENT: 1}
-    assert accounts.gaps_ms == {"unknown": 40, "agent": 20}
+    assert accounts.gaps == {GapCause.UNKNOWN: 1, GapCause.AGENT_SILENT: 1}
+    assert accounts.gaps_ms == {GapCause.UNKNOWN: 40, GapCause.AGENT_SILENT: 20}
     assert (accounts.clears, accounts.cleared_ms) == (1, 80.0)
     assert (accounts.frames_to_agent, accounts.frames_from_agent) == (100, 50)
     assert (accounts.discarded_ms, accounts.unread_ms) == (5.0, 20.0)
@@ -86,7 +86,7 @@ def test_looking_at_a_running_call_counts_nothing_twice() -> None:
         )
     )
 
-    assert accounts.gaps["unknown"] == 2
+    assert accounts.gaps[GapCause.UNKNOWN] == 2
     assert accounts.frames_to_agent == 25
     assert accounts.refusals == {ErrorCode.INVALID_COMMAND: 3}
     assert accounts.ended == {EndReason.AGENT_LOST: 1}
