@@ -13,7 +13,8 @@ from telcoflow_sdk.audio.format import AudioFormat
 from telcoflow_sdk.audio.outbox import Outbox
 from telcoflow_sdk.protocol.commands import CommandName
 from telcoflow_sdk.protocol.control import ControlEngine, ControlOutput
-from telcoflow_sdk.protocol.media import CommandSettled, MediaEngine, MediaOutput
+from telcoflow_sdk.protocol.media import MediaEngine
+from telcoflow_sdk.protocol.media_events import CommandSettled, MediaOutput
 
 RING_TIME_S = 30
 
@@ -72,7 +73,7 @@ class MediaDialogue:
             sent += [message["data"] for message in self.said()]
 
     def hears(self, kind: str, **data: Any) -> None:
-        self.engine.receive_message(json.dumps({"type": kind, "data": data}).encode())
+        self.engine.receive_message(json.dumps({"type": kind, "data": data}).encode(), self.now)
 
     def succeeds(self, command_id: str, **fields: Any) -> None:
         self.hears("command_response", command_id=command_id, success=True, **fields)

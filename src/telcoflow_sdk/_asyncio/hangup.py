@@ -14,9 +14,10 @@ from telcoflow_sdk.exceptions import (
     WSSCallClosedError,
     WSSCallCommandError,
     WSSCallCommandTimeoutError,
+    WSSCallError,
 )
 from telcoflow_sdk.protocol.commands import CommandName
-from telcoflow_sdk.protocol.media import EndCause
+from telcoflow_sdk.protocol.media_events import EndCause
 from telcoflow_sdk.protocol.states import CallState
 
 
@@ -85,8 +86,13 @@ class HangUp:
             await asyncio.shield(self._task)
 
     async def _drain_and_send(self, is_skipped: asyncio.Event, drain_timeout_s: float) -> None:
+        if self._media.is_pausing and not is_skipped.is_set():
+            try:
+                await self._media.resume()  # nobody would hear the goodbye
+            except WSSCallError:
+                pass  # what is wrong will show again below
         await self._drain(is_skipped, drain_timeout_s)
-        self._media.clear()  # what did not leave in time is not said
+        self._media.drop_unsent()  # what did not leave in time is not said
         await self._send()
 
     async def _send(self) -> None:

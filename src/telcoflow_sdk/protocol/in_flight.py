@@ -19,7 +19,7 @@ from telcoflow_sdk.protocol.commands import (
     MODE_COMMANDS,
     CommandName,
 )
-from telcoflow_sdk.protocol.messages import Command, CommandData, ConnectData
+from telcoflow_sdk.protocol.messages import Command, CommandData, ConnectData, Place
 
 HOLD_S = 10.0
 """How long a command may wait for the audio queued before it. What has not left by then is
@@ -69,7 +69,14 @@ class CommandsInFlight:
         return any(waiting.name is name for waiting in self._waiting.values())
 
     def add(
-        self, name: CommandName, ring_time_s: int | None, now: float, *, held: bool
+        self,
+        name: CommandName,
+        ring_time_s: int | None,
+        now: float,
+        *,
+        held: bool = False,
+        place: Place | None = None,
+        mark: str | None = None,
     ) -> tuple[str, bytes | None]:
         """Take a command.
 
@@ -78,6 +85,8 @@ class CommandsInFlight:
             ring_time_s: How long somebody may be rung before the answer, or None.
             now: Monotonic time, seconds.
             held: Whether it waits until the audio queued before it has left.
+            place: Where it belongs among the audio (v2).
+            mark: The name of a mark, for `agent.mark`.
 
         Returns:
             Its id, and what to send now; None when it is held.
@@ -91,6 +100,10 @@ class CommandsInFlight:
         if name is CommandName.CONNECT and ring_time_s is not None:
             ring_time = msgspec.to_builtins(ConnectData(ring_time_seconds=ring_time_s))
             data = msgspec.structs.replace(data, data=ring_time)
+        if mark is not None:
+            data = msgspec.structs.replace(data, data={"name": mark})
+        if place is not None:
+            data = msgspec.structs.replace(data, position=place)
         message = encode(Command(data=data))
         if held:
             self._outbox.mark(command_id)

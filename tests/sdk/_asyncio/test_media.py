@@ -12,7 +12,7 @@ from telcoflow_sdk import BufferClosedError
 from telcoflow_sdk._asyncio.media import MediaConnection
 from telcoflow_sdk.audio.format import AudioFormat, CallAudio
 from telcoflow_sdk.protocol.commands import MODE_COMMANDS, CommandName
-from telcoflow_sdk.protocol.media import EndCause
+from telcoflow_sdk.protocol.media_events import EndCause
 from tests.support.wire import Wire
 
 

@@ -13,7 +13,7 @@ from telcoflow_sdk.exceptions import (
     WSSCallCommandTimeoutError,
 )
 from telcoflow_sdk.protocol.commands import COMMAND_GRACE_S, COMMAND_TIMEOUT_MS, CommandName
-from telcoflow_sdk.protocol.media import (
+from telcoflow_sdk.protocol.media_events import (
     Answered,
     CommandSettled,
     EndCause,

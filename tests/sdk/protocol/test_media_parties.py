@@ -12,7 +12,7 @@ from telcoflow_sdk.exceptions import (
 from telcoflow_sdk.protocol.commands import COMMAND_GRACE_S, MODE_COMMANDS, CommandName
 from telcoflow_sdk.protocol.commands import DialProgress as Progress
 from telcoflow_sdk.protocol.in_flight import CONNECT_DRAIN_MS, HOLD_S
-from telcoflow_sdk.protocol.media import (
+from telcoflow_sdk.protocol.media_events import (
     Answered,
     CommandSettled,
     Connected,
