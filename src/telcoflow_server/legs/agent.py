@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +24,8 @@ from telcoflow_server.media.credit import CreditStatistics
 from telcoflow_server.media.feed import Feed
 from telcoflow_server.media.gaps import Gap
 from telcoflow_server.media.lead import LeadRange
-from telcoflow_server.media.playout import PassedMark, Playout, PlayoutStatistics
+from telcoflow_server.media.places import PassedMark
+from telcoflow_server.media.playout import Playout, PlayoutStatistics
 from telcoflow_server.media.routing import Audience
 
 MAX_UNSENT_MS = 250
@@ -53,6 +55,26 @@ class AgentLegStatistics:
     loop_lag_ms: int
     playout: PlayoutStatistics
     credit: CreditStatistics
+
+
+class AgentAudio(NamedTuple):
+    """Where an agent's audio is in one moment, ms; all 0 before there is an agent.
+
+    Attributes:
+        queued_ms: Waiting here.
+        in_flight_ms: Asked for, and not here: under way, or not said yet.
+        heard_ms: Audible to somebody, since the utterance in progress began.
+        lead_ms: What the first two together are kept at.
+        gap_count: How many silences there were inside its utterances.
+        last_gap: The last of them.
+    """
+
+    queued_ms: float = 0.0
+    in_flight_ms: float = 0.0
+    heard_ms: float = 0.0
+    lead_ms: float = 0.0
+    gap_count: int = 0
+    last_gap: Gap | None = None
 
 
 class AgentLeg:
@@ -254,9 +276,12 @@ class AgentLeg:
         return self._playout.heard_ms
 
     @property
-    def lead_ms(self) -> int:
-        """What is kept queued here and under way to here."""
-        return self._playout.lead_ms
+    def audio(self) -> AgentAudio:
+        """Where its audio is now."""
+        playout = self._playout
+        queued_ms, lead_ms, gaps = playout.queued_ms, playout.lead_ms, playout.gaps
+        in_flight_ms = max(0.0, lead_ms - queued_ms)
+        return AgentAudio(queued_ms, in_flight_ms, playout.heard_ms, lead_ms, gaps.count, gaps.last)
 
     def take_passed_marks(self) -> list[PassedMark]:
         """Return the marks reached or cleared since this was last asked."""
@@ -291,7 +316,9 @@ class AgentLeg:
     def put(self, tick: int, frame: NDArray[np.int16]) -> None:
         """Send one frame to the agent, unless it is behind: then keep the newest for it."""
         is_read = self._send(_MIXED_CHANNEL, tick, frame)
-        self._unread_ticks = 0 if is_read or self._link is None else self._unread_ticks + 1
+        # Who catches up after an outage reads, though frames wait for it.
+        is_behind = self._feed.is_waiting and not (is_read and self._feed.is_catching_up)
+        self._unread_ticks = self._unread_ticks + 1 if is_behind and self._link else 0
 
     def ear(self, channel: int) -> ChannelEar:
         """Return a sink that sends what it is put on a channel of its own."""

@@ -72,9 +72,14 @@ class GapLog:
         self._untold.append(gap)
 
     @property
-    def last(self) -> tuple[Gap, ...]:
+    def listed(self) -> tuple[Gap, ...]:
         """The last `MAX_GAPS_LISTED`."""
         return tuple(self._last)
+
+    @property
+    def last(self) -> Gap | None:
+        """The last one, if there was one."""
+        return self._last[-1] if self._last else None
 
     def take_untold(self) -> tuple[Gap, ...]:
         """Return those since this was last asked, `MAX_GAPS_LISTED` at most."""

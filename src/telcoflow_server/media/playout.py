@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +19,7 @@ from telcoflow_sdk.audio.format import BYTES_PER_SAMPLE, TICK_MS, AudioFormat
 from telcoflow_sdk.protocol.commands import GapCause
 from telcoflow_server.media.gaps import Gap, GapLog, cause_of
 from telcoflow_server.media.lead import Lead, LeadRange
-from telcoflow_server.media.places import Places
+from telcoflow_server.media.places import PassedMark, Places
 from telcoflow_server.media.routing import Audience
 
 UTTERANCE_PAUSE_TICKS = 250 // TICK_MS
@@ -29,18 +28,6 @@ of text-to-speech engines between sentences start at about 300 ms."""
 TAIL_TICKS = 2
 """How long a part frame waits for its rest: as long as an answer within the starting lead may
 take. With a smaller lead less is queued ahead of it, and it waits correspondingly less."""
-
-
-class PassedMark(NamedTuple):
-    """A mark that was reached.
-
-    Attributes:
-        name: As it was set.
-        at_ms: When its place was played, on the call's time axis; None: it was cleared.
-    """
-
-    name: str
-    at_ms: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,6 +255,11 @@ class Playout:
         return self._lead.lead_ms
 
     @property
+    def gaps(self) -> GapLog:
+        """Silences inside its utterances; to be read only."""
+        return self._gaps
+
+    @property
     def has_room_for_places(self) -> bool:
         """Whether another mark or switch can be kept."""
         return not self._places.is_full
@@ -306,7 +298,7 @@ class Playout:
             frames=self._frames,
             played_samples=self._played_before + self.played,
             cleared_samples=self._cleared_samples,
-            gaps=self._gaps.last,
+            gaps=self._gaps.listed,
             gap_count=self._gaps.count,
             gap_ms=self._gaps.total_ms,
             gap_causes=dict(self._gaps.by_cause),
