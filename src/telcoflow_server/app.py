@@ -20,11 +20,12 @@ from aiohttp import web
 from telcoflow_sdk.protocol.codes import ErrorCode
 from telcoflow_server.api.accept import Acceptor
 from telcoflow_server.api.admin import AdminPort
+from telcoflow_server.api.admission import MEDIA_PATH
 from telcoflow_server.api.auth import KeyRing, TokenMint
 from telcoflow_server.api.control import ControlPort
 from telcoflow_server.api.http import RestPort, errors_as_json
 from telcoflow_server.api.limits import AddressLimits
-from telcoflow_server.api.media import MEDIA_PATH, MediaPort
+from telcoflow_server.api.media import MediaPort
 from telcoflow_server.api.metrics import Metrics, Sources
 from telcoflow_server.api.overview import OverviewPort
 from telcoflow_server.api.sandbox import SandboxPort

@@ -140,7 +140,7 @@ class CallSettings:
 
     def __post_init__(self) -> None:
         _check_range("calls.ring_timeout_s", self.ring_timeout_s, 0.1, 600)
-        _check_range("calls.media_grace_s", self.media_grace_s, 0, 60)
+        _check_range("calls.media_grace_s", self.media_grace_s, 1, 60)
         if self.record_dir is not None and not self.record_dir.name:
             raise SettingsError("calls.record_dir", f"must name a folder, not {self.record_dir}")
         if self.record_split and self.record_dir is None:

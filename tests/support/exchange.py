@@ -112,7 +112,7 @@ class MemoryAgent:
         if arguments:
             data["data"] = arguments
         message = msgspec.json.encode({"type": "command", "data": data})
-        self._call.receive_message(self.link, message, SINCE_TICK_MS)
+        self._call.seat.receive_message(self.link, message, SINCE_TICK_MS)
         return command_id
 
     def response(self, command_id: str) -> dict[str, Any] | None:
@@ -139,15 +139,15 @@ class MemoryAgent:
             piece = bytes(self._queue[:room])
             del self._queue[:room]
             self._sent_bytes += len(piece)
-            self._call.receive_audio(self.link, b"\x00" + piece)
+            self._call.seat.receive_audio(self.link, b"\x00" + piece)
 
     def lose(self) -> None:
         """The link breaks."""
-        self._call.detach(self.link, is_final=False)
+        self._call.seat.detach(self.link)
 
     def send_audio(self, message: bytes) -> None:
         """Send a binary message, as it is."""
-        self._call.receive_audio(self.link, message)
+        self._call.seat.receive_audio(self.link, message)
 
     def errors(self) -> list[str]:
         """The codes of all `call.error` events."""
@@ -160,7 +160,7 @@ class MemoryAgent:
     def send_raw(self, data: bytes) -> None:
         """Send what is no command; the violation is the rim's to count."""
         try:
-            self._call.receive_message(self.link, data, SINCE_TICK_MS)
+            self._call.seat.receive_message(self.link, data, SINCE_TICK_MS)
         except ProtocolViolation:
             return
         raise AssertionError("the call took it for a command")

@@ -1,8 +1,8 @@
 """The media port: one WebSocket per call, between an agent and its call.
 
-Not here: what the messages do (`call/reception.py`), flow control (`legs/agent.py`). The server's
-only importer of the WebSocket library. Implements docs/reference/wire.md §2, and "Negotiation" of
-docs/reference/wire-v2.md.
+Not here: who is let in (`admission.py`), what the messages do (`call/reception.py`), flow control
+(`legs/agent.py`). The server's only importer of the WebSocket library. Implements
+docs/reference/wire.md §2.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from telcoflow_sdk.protocol.codes import CloseCode, ErrorCode
 from telcoflow_sdk.protocol.fragments import Assembler, FragmentError
 from telcoflow_sdk.protocol.positions import SUBPROTOCOL
 from telcoflow_server.api.accept import Acceptor
-from telcoflow_server.api.auth import KeyRing, Refused, TokenMint, bearer_of
+from telcoflow_server.api.admission import admit, offers_v2
+from telcoflow_server.api.auth import KeyRing, Refused, TokenMint
 from telcoflow_server.api.budget import LinkBudget
 from telcoflow_server.api.framing import BINARY, TEXT, unmasked
 from telcoflow_server.api.limits import AddressLimits
@@ -37,9 +38,6 @@ from telcoflow_server.call.ports import LinkBroken
 from telcoflow_server.call.reception import Reception
 
 logger = logging.getLogger(__name__)
-
-MEDIA_PATH = "/v1/agent/calls/"
-"""The call's id follows."""
 
 HANDSHAKE_TIMEOUT_S = 5.0
 PING_AFTER_S = 10.0
@@ -210,41 +208,6 @@ class MediaPort:
                 fingerprint_of(transport), call.identity.connector_uuid
             )
         return call
-
-
-def admit(
-    exchange: Exchange, tokens: TokenMint, path: str, authorization: str | None, now_s: float
-) -> Call:
-    """Return the call that a media link is for.
-
-    Args:
-        exchange: Where the calls are.
-        tokens: Who may open a link.
-        path: Of the link's address.
-        authorization: The header, if there was one.
-        now_s: Wall clock, seconds since 1970.
-
-    Raises:
-        Refused: there is no such call, it has its link already, or this opens no link to it.
-    """
-    call_id = path.removeprefix(MEDIA_PATH)
-    if call_id == path or not call_id:
-        raise Refused(404, ErrorCode.NOT_FOUND, f"media links are at {MEDIA_PATH}<call id>")
-    call = exchange.find(call_id)
-    if call is not None and call.is_opened_by(bearer_of(authorization)):
-        return call
-    tokens.check(authorization, call_id, now_s)
-    if call is None:
-        # The token was good, so there was such a call.
-        raise Refused(410, ErrorCode.CALL_ENDED, "the call has ended")
-    if call.had_agent and not call.awaits_first_word:
-        raise Refused(409, ErrorCode.MEDIA_LINK_TAKEN, "the call has its media link already")
-    return call
-
-
-def offers_v2(subprotocols: str | None) -> bool:
-    """Return whether a client offers protocol v2 in its Sec-WebSocket-Protocol header."""
-    return SUBPROTOCOL in [one.strip() for one in (subprotocols or "").split(",")]
 
 
 class AgentSocket(picows.WSListener):

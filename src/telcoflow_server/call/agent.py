@@ -56,6 +56,7 @@ class AgentEnd:
         audio: What it asked for in `setup`.
         switched: Told when a frame of the agent's comes to be for others than the last.
         within: The range of its lead.
+        is_isolated: Whether it gets what caller and callee say on channels of their own, too.
 
     Attributes:
         leg: Its audio, both ways.
@@ -71,8 +72,11 @@ class AgentEnd:
         audio: AudioFormat,
         switched: Callable[[Audience], None],
         within: LeadRange | None = None,
+        *,
+        is_isolated: bool = False,
     ) -> None:
         self.audio = audio
+        self.is_isolated = is_isolated
         self.leg = AgentLeg(audio, switched, within)
         self.is_present = True
         self.refusals: Counter[ErrorCode] = Counter()
@@ -213,23 +217,33 @@ class AgentEnd:
                 ErrorCode.INVALID_COMMAND, f"{name} needs media protocol v2; this link speaks v1"
             )
 
-    def set_mode(self, name: CommandName, command: CommandData) -> None:
-        """Let others hear what is behind the command's place."""
-        self._check_room()
-        if not self.leg.switch(MODES[name], self.place_of(command)):
+    def steer_playback(self, name: CommandName, command: CommandData) -> None:
+        """Do what concerns nothing but how its audio is played: modes, marks, pauses.
+
+        Raises:
+            CommandRefused: the command's place is none, or too much waits for its place.
+        """
+        if name is CommandName.PAUSE:
+            self.leg.pause()
+        elif name is CommandName.RESUME:
+            self.leg.resume()
+        elif not self.leg.has_room_for_places:
+            raise CommandRefused(
+                ErrorCode.TOO_MANY_MARKS, f"{MAX_PLACES} marks and changes of mode are waiting"
+            )
+        elif not self._add_place(name, command):
             raise self.misplaced(command)
         self.respond(command.command_id)
 
-    def set_mark(self, command: CommandData) -> None:
-        """Report when the command's place was played."""
-        self._check_room()
+    def _add_place(self, name: CommandName, command: CommandData) -> bool:
+        place = self.place_of(command)
+        if name in MODES:
+            return self.leg.switch(MODES[name], place)
         try:
-            name = msgspec.convert(command.data or {}, MarkData).name
+            mark = msgspec.convert(command.data or {}, MarkData)
         except msgspec.ValidationError as error:
-            raise CommandRefused(ErrorCode.INVALID_REQUEST, f"agent.mark: {error}") from None
-        if not self.leg.mark(name, self.place_of(command)):
-            raise self.misplaced(command)
-        self.respond(command.command_id)
+            raise CommandRefused(ErrorCode.INVALID_REQUEST, f"{name}: {error}") from None
+        return self.leg.mark(mark.name, place)
 
     def misplaced(self, command: CommandData) -> CommandRefused:
         """Return the refusal of a command whose place is none."""
@@ -237,12 +251,6 @@ class AgentEnd:
             ErrorCode.INVALID_POSITION,
             f"{command.command} is for another generation than {self.leg.generation}",
         )
-
-    def _check_room(self) -> None:
-        if not self.leg.has_room_for_places:
-            raise CommandRefused(
-                ErrorCode.TOO_MANY_MARKS, f"{MAX_PLACES} marks and changes of mode are waiting"
-            )
 
     # --- to the agent ----------------------------------------------------------------------
 

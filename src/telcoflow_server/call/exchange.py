@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import logging
 from array import array
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,10 +25,11 @@ from telcoflow_sdk.protocol.messages import HelloData
 from telcoflow_server.call.call import Call
 from telcoflow_server.call.identity import CallIdentity, CallTimes
 from telcoflow_server.call.ports import Dialer, Dialled, DialRequest, MediaLink, PhoneOnLine
+from telcoflow_server.call.recordings import Recordings
 from telcoflow_server.call.report import CallReport, Percentiles, end_fields, end_line, percentiles
 from telcoflow_server.call.session import AddressMaker, Session, SessionBoard
 from telcoflow_server.media.lead import LeadRange
-from telcoflow_server.media.plane import MIX_RATE_HZ, FrameLane, MediaPlane, PlaneStatistics, Row
+from telcoflow_server.media.plane import MIX_RATE_HZ, MediaPlane, PlaneStatistics
 from telcoflow_server.media.routing import Slot
 
 logger = logging.getLogger(__name__)
@@ -39,49 +39,6 @@ LATENESS_TICKS_KEPT = 30_000
 
 DEFAULT_CALL_DURATION_S = 4 * 3600.0
 DEFAULT_MEDIA_GRACE_S = 10.0
-
-
-class Recording(FrameLane, Protocol):
-    """Where a call, or one party of it, is recorded."""
-
-    def close(self) -> None:
-        """Nothing more will be written; never waits."""
-
-
-@dataclass(frozen=True, slots=True)
-class Recordings:
-    """Where a call is recorded; all are closed with it.
-
-    Args:
-        stereo: Left the caller, right everybody else, or None.
-        split: One party each, mono, as it spoke.
-    """
-
-    stereo: Recording | None = None
-    split: Mapping[Slot, Recording] = field(default_factory=dict)
-
-    def start(self, row: Row) -> None:
-        """Record from the row's next tick on."""
-        row.record(self.stereo)
-        for slot, lane in self.split.items():
-            row.tap(slot, _Tape(lane), MIX_RATE_HZ)
-
-    def close(self) -> None:
-        """Close them all."""
-        for lane in (self.stereo, *self.split.values()):
-            if lane is not None:
-                lane.close()
-
-
-@dataclass(frozen=True, slots=True)
-class _Tape:
-    """A lane as the sink of a tap."""
-
-    lane: Recording
-
-    def put(self, tick: int, frame: NDArray[np.int16]) -> None:
-        """Record one frame."""
-        self.lane.write(frame)
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,14 +267,14 @@ class Exchange:
         """Put the agent behind `link` on the line, with the audio its client asked for (v1)."""
         session = self._lines[call.identity.call_id].session
         self.board.attached(session)
-        call.attach(link, session.audio, is_isolated=session.is_isolated)
+        call.seat.attach(link, session.audio, is_isolated=session.is_isolated)
 
     def greet(self, call: Call, link: MediaLink, hello: HelloData) -> None:
         """The same for protocol v2, also for an agent that comes back. Raises `Superseded`."""
         session = self._lines[call.identity.call_id].session
         self.board.attached(session)
         isolated = session.is_isolated
-        call.greet(link, hello, session.audio, self.new_id, is_isolated=isolated)
+        call.seat.greet(link, hello, session.audio, self.new_id, is_isolated=isolated)
 
     def end_session(self, session: Session) -> None:
         """End the call of a session that REST closes."""

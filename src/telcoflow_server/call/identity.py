@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from telcoflow_server.call.ports import DialRequest
 from telcoflow_server.media.lead import LeadRange
 
 
@@ -28,6 +29,11 @@ class CallIdentity:
     caller: str = field(repr=False)
     callee: str = field(repr=False)
     is_outbound: bool = False
+
+    @property
+    def dial_request(self) -> DialRequest:
+        """How the callee is called."""
+        return DialRequest(self.call_id, self.connector_uuid, self.callee, self.caller)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """What comes over one media link, from its first message on: the same for every kind of link.
 
-Not here: the socket (`api/media.py`), what messages do (`call.py`). Implements "A link, from its
+Not here: the socket (`api/media.py`), what messages do (`seat.py`). Implements "A link, from its
 first message to its last" of docs/reference/wire-v2.md.
 """
 
@@ -43,20 +43,20 @@ class Reception:
         self._check_call()
         if self._is_v2:
             return
-        if self._call.had_agent:
+        if self._call.seat.agent is not None:
             raise LinkBroken(CloseCode.SUPERSEDED, "the call got its media link meanwhile")
         self.is_greeted = True
         self._exchange.attach(self._call, self._link)
 
     def text(self, data: bytes, since_tick_ms: float) -> None:
-        """Take a text message; `since_tick_ms` as in `Call.receive_message`.
+        """Take a text message; `since_tick_ms` as in `AgentSeat.receive_message`.
 
         Raises:
             ProtocolViolation: it was not understood; the agent has been told.
             LinkBroken: the link must be closed.
         """
         if self.is_greeted:
-            self._call.receive_message(self._link, data, since_tick_ms)
+            self._call.seat.receive_message(self._link, data, since_tick_ms)
             return
         self._check_call()
         try:
@@ -73,7 +73,7 @@ class Reception:
         """Take a binary message. Raises as `text`."""
         if not self.is_greeted:
             raise LinkBroken(CloseCode.BAD_MESSAGES, "hello comes first")
-        self._call.receive_audio(self._link, data)
+        self._call.seat.receive_audio(self._link, data)
 
     def lost(self, code: int | None) -> None:
         """The link is gone.
@@ -82,8 +82,8 @@ class Reception:
             code: With which the agent, or we, closed it; None: it broke.
         """
         is_final = code is not None and code != CloseCode.SLOW_READER
-        self._call.detach(self._link, is_final=is_final)
+        self._call.seat.detach(self._link, is_final=is_final)
 
     def _check_call(self) -> None:
-        if self._call.is_over:
+        if self._call.is_over or self._call.seat.was_left:
             raise LinkBroken(CloseCode.CALL_ENDED, "the call has ended")

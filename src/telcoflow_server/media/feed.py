@@ -44,6 +44,8 @@ class Feed:
     Attributes:
         channels: How many there are.
         dropped_frames: What the agent will never get; to be read only.
+        is_catching_up: Whether there is no link, or what was kept then is not all sent; to be
+            read only.
     """
 
     def __init__(self, kept_ms: int) -> None:
@@ -52,7 +54,7 @@ class Feed:
         self._kept_frames = kept_ms // TICK_MS
         self._waiting: deque[FedFrame] = deque()
         self._sent: deque[FedFrame] = deque()
-        self._is_catching_up = False  # after an outage, until all it left is sent
+        self.is_catching_up = False
         self._gapped: set[int] = set()  # channels whose next frame follows a dropped one
 
     @property
@@ -65,9 +67,9 @@ class Feed:
         self._waiting.append(FedFrame(channel, offset, offset + len(pcm) // 2, pcm, False))
 
     def trim(self) -> None:
-        """Drop the oldest frame if more wait than are kept."""
-        limit = self._kept_frames if self._is_catching_up else WAITING_FRAMES
-        if len(self._waiting) > limit * self.channels:
+        """Drop the oldest frames if more wait than are kept."""
+        limit = self._kept_frames if self.is_catching_up else WAITING_FRAMES
+        while len(self._waiting) > limit * self.channels:
             dropped = self._waiting.popleft()
             self._gapped.add(dropped.channel)
             self.dropped_frames += 1
@@ -75,7 +77,7 @@ class Feed:
     def next(self) -> FedFrame | None:
         """Return the next frame to send, which counts as sent; None when there is none."""
         if not self._waiting:
-            self._is_catching_up = False
+            self.is_catching_up = False
             return None
         frame = self._waiting.popleft()
         if frame.channel in self._gapped:
@@ -94,7 +96,7 @@ class Feed:
 
     def unlink(self) -> None:
         """There is no link: keep everything, as much as may be kept."""
-        self._is_catching_up = True
+        self.is_catching_up = True
 
     def relink(self, received: list[int]) -> list[int]:
         """Send again, over a new link, what has not arrived.
@@ -107,7 +109,7 @@ class Feed:
             Where the audio of each of these channels goes on; `received` itself where nothing
             is kept.
         """
-        self._is_catching_up = True
+        self.is_catching_up = True
         known = dict(enumerate(received))
         again = [
             frame

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from bisect import insort
 from collections import deque
+from typing import NamedTuple
 
 from telcoflow_server.media.routing import Audience
 
@@ -16,6 +17,18 @@ MAX_PLACES = 1_000
 MAX_ENDS = 1_000
 """Ends of utterances kept apart, far more than there can be in a lead of 200 ms of speech; of more
 than these in one frame's time the first ones count."""
+
+
+class PassedMark(NamedTuple):
+    """A mark that was reached.
+
+    Attributes:
+        name: As it was set.
+        at_ms: When its place was played, on the call's time axis; None: it was cleared.
+    """
+
+    name: str
+    at_ms: float | None
 
 
 class Places:

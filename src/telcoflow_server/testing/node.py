@@ -15,8 +15,8 @@ from telcoflow_sdk.protocol.codec import ProtocolViolation
 from telcoflow_sdk.protocol.codes import CloseCode
 from telcoflow_sdk.protocol.link import Link, LinkEvents, LinkRefused
 from telcoflow_sdk.protocol.positions import SUBPROTOCOL
+from telcoflow_server.api.admission import MEDIA_PATH, admit, offers_v2
 from telcoflow_server.api.auth import KeyRing, Refused, TokenMint
-from telcoflow_server.api.media import MEDIA_PATH, admit, offers_v2
 from telcoflow_server.app import CONTROL_PATH
 from telcoflow_server.call.call import Call
 from telcoflow_server.call.exchange import Exchange

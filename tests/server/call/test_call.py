@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from telcoflow_sdk.protocol.codec import ProtocolViolation
 from telcoflow_sdk.protocol.codes import CloseCode, EndReason, ErrorCode
 from telcoflow_sdk.protocol.states import CallState
-from telcoflow_server.call.call import LISTED, Call
+from telcoflow_server.call.call import Call
+from telcoflow_server.call.history import LISTED
 from telcoflow_server.media.routing import Slot
 from tests.support.exchange import MemoryAgent, MemoryPhone, Node
 
@@ -388,7 +389,7 @@ def test_nothing_is_taken_after_the_end() -> None:
     call.end(EndReason.SERVER_ERROR)
     call.advance()
     agent.send_audio(b"\x00\x00\x00")
-    call.receive_message(agent.link, msgspec.json.encode({"type": "command"}), 0.0)
+    call.seat.receive_message(agent.link, msgspec.json.encode({"type": "command"}), 0.0)
 
     assert agent.link.log == []
     assert call.end_reason is EndReason.CALLER_HUNG_UP
@@ -426,12 +427,12 @@ def test_a_ten_minute_call_is_bit_exact() -> None:
 def test_what_waits_to_be_played_can_be_seen() -> None:
     node = Node()
     call = node.place(MemoryPhone())
-    assert (call.queued_ms, call.had_agent) == (0.0, False)
+    assert (call.agent_audio.queued_ms, call.seat.agent) == (0.0, None)
     agent = node.agent(call)
     agent.command("call.answer")
     agent.say(noise(FRAME * 100).tobytes())
 
     node.run(10)
 
-    assert call.had_agent
-    assert 0 < call.queued_ms <= 60
+    assert call.seat.agent is not None
+    assert 0 < call.agent_audio.queued_ms <= 60

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from telcoflow_sdk.protocol.codes import CloseCode, EndReason
 from telcoflow_server.call.call import Call
-from telcoflow_server.call.exchange import Draining, NewCall, QuotaExceeded, Recordings
+from telcoflow_server.call.exchange import Draining, NewCall, QuotaExceeded
+from telcoflow_server.call.recordings import Recordings
 from telcoflow_server.call.report import CallReport
 from tests.support.exchange import CALLEE, CALLER, MemoryPhone, Node
 
