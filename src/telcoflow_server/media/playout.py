@@ -83,7 +83,7 @@ class Playout:
         generation: How many clears there were.
         played: Samples of this generation that were played.
         heard: Samples of the utterance in progress, or of the last one, that were audible to
-            somebody. A clear leaves it: it says how much was heard of what was cleared.
+            somebody; 0 after a clear.
         is_paused: Whether `take` plays nothing for now.
     """
 
@@ -113,6 +113,7 @@ class Playout:
         self._gap_cause = GapCause.UNKNOWN
         self._is_new_utterance = True
         self._has_explicit_ends = False
+        self._cleared_heard: int | None = None  # `heard` at a clear, until more audio comes
         self._frames = 0
         self._played_before = 0  # in earlier generations
         self._cleared_samples = 0
@@ -129,6 +130,8 @@ class Playout:
             more: Whether the client has more behind it; None when the protocol does not tell.
             delay_ms: From the credit to this audio, at the client.
         """
+        if self._phase is _Phase.IDLE and not self._queue:
+            self._forget_heard()  # now, not with the next tick: a clear may come before that
         self._queue += pcm
         self._has_more = more
         if self._arrival is None:
@@ -150,6 +153,8 @@ class Playout:
         self.is_paused = False
         self._end = None if self._end is None else 0
         self._arrival = None
+        self._cleared_heard = self.heard if self._cleared_heard is None else 0
+        self.heard = 0
         self._finish_utterance()
         return dropped
 
@@ -286,8 +291,9 @@ class Playout:
 
     @property
     def heard_ms(self) -> float:
-        """See `heard`."""
-        return self._format.bytes_to_ms(self.heard * BYTES_PER_SAMPLE)
+        """What `heard` is or, right after a clear, was: how much was heard of what was cleared."""
+        heard = self.heard if self._cleared_heard is None else self._cleared_heard
+        return self._format.bytes_to_ms(heard * BYTES_PER_SAMPLE)
 
     def statistics(self) -> PlayoutStatistics:
         """Return all counters; they only grow, but for the first three."""
@@ -337,9 +343,14 @@ class Playout:
         self._phase = _Phase.HOLDING
         self._held_since = self._now
         self._silent_since = None
+        self._forget_heard()
+        self._is_new_utterance = False
+
+    def _forget_heard(self) -> None:
+        """What comes now belongs to another utterance, unless the client says where they end."""
+        self._cleared_heard = None
         if self._is_new_utterance or not self._has_explicit_ends:
             self.heard = 0
-        self._is_new_utterance = False
 
     def _finish_utterance(self) -> None:
         self._phase = _Phase.IDLE
