@@ -1,0 +1,109 @@
+"""An agent and phones in virtual time, and what goes wrong with the link between them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+
+import telcoflow_sdk.events as events
+from telcoflow_sdk import ActiveCall, TelcoflowClient, TelcoflowClientConfig
+from telcoflow_sdk.testing import Sandbox
+from telcoflow_server.app import CONTROL_PATH
+from telcoflow_server.testing.memory import MemoryLink
+from telcoflow_server.testing.virtual import VirtualLoop
+from tests.positions.ruler import Samples, ruler
+
+Handler = Callable[[ActiveCall], Awaitable[None]]
+
+
+@asynccontextmanager
+async def serving(
+    sandbox: Sandbox, handler: Handler, *, sample_rate: int = 24_000, audio_mode: str = "mixed"
+) -> AsyncIterator[TelcoflowClient]:
+    """Let an agent take calls."""
+    config = TelcoflowClientConfig.sandbox(
+        **sandbox.credentials, sample_rate=sample_rate, audio_mode=audio_mode
+    )
+    async with TelcoflowClient(config) as client:
+        client.on(events.INCOMING_CALL)(handler)
+        yield client
+
+
+def media_links(sandbox: Sandbox) -> list[MemoryLink]:
+    """Return the media links that are open at the server, oldest first."""
+    return [one for one in sandbox.links if one.path != CONTROL_PATH]
+
+
+def media_link(sandbox: Sandbox) -> MemoryLink:
+    """Return the newest media link."""
+    return media_links(sandbox)[-1]
+
+
+def hold(link: MemoryLink) -> None:
+    """Let nothing pass, either way."""
+    link.up.hold()
+    link.down.hold()
+
+
+def release(link: MemoryLink) -> None:
+    """Let everything pass again, first what was held."""
+    link.up.release()
+    link.down.release()
+
+
+@contextmanager
+def unreachable() -> Iterator[None]:
+    """Let no link be opened."""
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, VirtualLoop)
+    servers = dict(loop.servers)
+    loop.servers.clear()
+    try:
+        yield
+    finally:
+        loop.servers.update(servers)
+
+
+async def outage(link: MemoryLink, seconds: float) -> None:
+    """Cut a link, and let no other one take its place for a while."""
+    with unreachable():
+        link.cut()
+        await asyncio.sleep(seconds)
+
+
+class Speaker:
+    """Says a ruler to somebody, piece by piece.
+
+    Attributes:
+        said: How much of it.
+    """
+
+    def __init__(self) -> None:
+        self.said = 0
+
+    def next(self, samples: int) -> Samples:
+        """Return the next piece."""
+        piece = ruler(self.said, samples)
+        self.said += samples
+        return piece
+
+
+class Diary:
+    """What an application is told by events of a call, and when."""
+
+    def __init__(self, call: ActiveCall, *kinds: str) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.entries: list[tuple[float, str, tuple[object, ...]]] = []
+        for kind in kinds:
+            call.register_event_handler(kind, self._writer(kind))
+
+    def _writer(self, kind: str) -> Callable[..., None]:
+        def write(*details: object) -> None:
+            self.entries.append((self._loop.time(), kind, details))
+
+        return write
+
+    def told(self, kind: str) -> list[tuple[object, ...]]:
+        """Return what was told with each event of a kind."""
+        return [details for _, one, details in self.entries if one == kind]
