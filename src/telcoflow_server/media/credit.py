@@ -145,7 +145,7 @@ class Window:
         self._max_window = self._samples_per_s * MAX_LEAD_MS // 1000
         self._granted = self._max_window  # the furthest that this generation's audio may reach
         self._may_repeat = True  # a new link begins with what the old one may have brought
-        self._told: tuple[int, int, int, bool, int] | None = None
+        self._told: tuple[int, int, int, int, bool, int] | None = None
         self._silent_ticks = 0
         self._received_bytes = 0
         self._discarded_bytes = 0
@@ -204,7 +204,8 @@ class Window:
         """
         playout = self._playout
         window = self._samples_per_s * playout.lead_ms // 1000
-        news = (playout.generation, playout.played, window, playout.is_paused, seen)
+        received = playout.received
+        news = (playout.generation, received, playout.played, window, playout.is_paused, seen)
         self._silent_ticks += 1
         if news == self._told and self._silent_ticks < HEARTBEAT_TICKS:
             return None
@@ -213,7 +214,7 @@ class Window:
         self._granted = max(self._granted, playout.played + window)
         return Position(
             playout.generation,
-            playout.received,
+            received,
             playout.played,
             window,
             playout.heard,
