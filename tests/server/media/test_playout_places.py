@@ -213,13 +213,13 @@ def test_a_switch_beyond_what_has_come_waits_for_its_audio(line: PositionedLine)
     line.playout.switch(Audience.NOBODY, 3 * FRAME)
     line.say(2 * FRAME)
     line.run(3)
-    assert not line.playout.has_switched
+    audiences = [line.playout.audience]
 
     line.clear()
     line.run(1)
+    audiences.append(line.playout.audience)
 
-    assert line.playout.has_switched
-    assert line.playout.audience is Audience.NOBODY
+    assert audiences == [Audience.CALLER, Audience.NOBODY]
 
 
 # --- pauses ------------------------------------------------------------------------------
@@ -284,7 +284,7 @@ def test_marks_and_switches_are_not_reached_while_playback_is_paused(line: Posit
 
     line.run(3)
     assert line.playout.take_passed_marks() == []
-    assert not line.playout.has_switched
+    assert line.playout.audience is Audience.CALLER
     line.playout.resume()
     line.run(1)
 
