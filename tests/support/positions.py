@@ -9,6 +9,8 @@ from itertools import count
 from typing import Any
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from telcoflow_sdk.protocol.codes import CloseCode
 from telcoflow_sdk.protocol.positions import (
@@ -25,9 +27,13 @@ from telcoflow_sdk.protocol.positions import (
 from telcoflow_sdk.protocol.sequence import SeenMessages, SentMessages
 from telcoflow_server.call.call import Call
 from telcoflow_server.call.exchange import Exchange
-from telcoflow_server.call.ports import LinkBroken
+from telcoflow_server.call.ports import CalleeProgress, LinkBroken
 from telcoflow_server.call.reception import Reception
-from tests.support.exchange import SINCE_TICK_MS
+from tests.support.exchange import SINCE_TICK_MS, MemoryCallee, MemoryDialer, MemoryPhone, Node
+
+FRAME = 480
+GRACE_MS = 2_000
+GRACE_TICKS = GRACE_MS // 20
 
 POSITION_BYTE = 240
 
@@ -147,11 +153,17 @@ class PositionedAgent:
         self.reception.lost(broken.code)
 
     def command(
-        self, name: str, *, at: tuple[int, int] | None = None, placed: bool = True, **arguments: Any
+        self,
+        command: str,
+        /,
+        *,
+        at: tuple[int, int] | None = None,
+        placed: bool = True,
+        **arguments: Any,
     ) -> str:
         """Send a command, at the end of what was written unless told; return its id."""
         command_id = f"cmd-{next(self._ids)}"
-        data: dict[str, Any] = {"command_id": command_id, "command": name}
+        data: dict[str, Any] = {"command_id": command_id, "command": command}
         if placed:
             generation, offset = at or (self.generation, self.written)
             data["position"] = {"generation": generation, "offset": offset}
@@ -224,6 +236,7 @@ class PositionedAgent:
     def hear_position(self, position: Position) -> None:
         """From the link."""
         self.positions.append(position)
+        self._texts.acknowledge(position.seen)
 
     def hear_audio(self, audio: AudioMessage) -> None:
         """From the link; what is here already is trimmed."""
@@ -246,3 +259,67 @@ class PositionedAgent:
     def events(self, *names: str) -> list[dict[str, Any]]:
         """Return the call events of these names."""
         return [message["data"] for message in self.log if message["data"].get("event") in names]
+
+
+def ruler(samples: int, first: int = 0) -> NDArray[np.int16]:
+    """Return samples that say where they are, none of them 0."""
+    return (np.arange(first, first + samples) % 30_000 + 1).astype("<i2")
+
+
+class Scene:
+    """A caller who counts, an agent of v2 on the line, and a callee who may be rung."""
+
+    def __init__(self, *, audio_mode: str = "mixed", is_answered: bool = True) -> None:
+        self.callee = MemoryCallee()
+        self.node = Node(
+            dialer=MemoryDialer(self.callee), audio_mode=audio_mode, media_grace_s=GRACE_MS / 1000
+        )
+        self.caller = MemoryPhone(ruler(30_000 * 20))
+        self.call = self.node.place(self.caller)
+        (notification,) = self.node.client_link.take()
+        self.node.tell(type="session.open", sessionId=notification["sessionId"], reqId="r")
+        channels = 3 if audio_mode == "isolated" else 1
+        self.agent = PositionedAgent(self.node.exchange, self.call, channels=channels)
+        self.node.agents.append(self.agent)
+        self.agent.connect()
+        self.run(1)
+        if is_answered:
+            self.agent.command("call.answer", placed=False)
+            self.run(2)
+
+    def run(self, ticks: int) -> None:
+        self.node.run(ticks)
+
+    def say(self, samples: int, *, end: bool = False) -> None:
+        """Write the next samples of the generation."""
+        self.agent.say(ruler(samples, self.agent.written).tobytes(), end=end)
+
+    def connected(self) -> None:
+        """Bring the callee in."""
+        self.callee.progress = CalleeProgress.ANSWERED
+        command = self.agent.command("call.connect")
+        self.run(3)
+        assert self.result(command)["success"]
+
+    def result(self, command: str) -> dict[str, Any]:
+        response = self.agent.response(command)
+        assert response is not None, "no response"
+        return response
+
+    def refusal(self, command: str) -> str:
+        """Return the code with which a command was refused."""
+        response = self.result(command)
+        assert not response["success"]
+        code: str = response["error_code"]
+        return code
+
+    @property
+    def heard(self) -> list[int]:
+        """What the caller heard of the agent, silence left out."""
+        heard: list[int] = self.caller.heard[self.caller.heard != 0].tolist()
+        return heard
+
+    def heard_by_agent(self, channel: int = 0) -> list[int]:
+        sound = np.frombuffer(bytes(self.agent.heard[channel]), "<i2")
+        heard: list[int] = sound[sound != 0].tolist()
+        return heard
