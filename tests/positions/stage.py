@@ -24,13 +24,30 @@ Handler = Callable[[ActiveCall], Awaitable[None]]
 async def serving(
     sandbox: Sandbox, handler: Handler, *, sample_rate: int = 24_000, audio_mode: str = "mixed"
 ) -> AsyncIterator[TelcoflowClient]:
-    """Let an agent take calls."""
+    """Let an agent take calls; if it fails, so does the block."""
+    block, failures = asyncio.current_task(), list[Exception]()
+    assert block is not None
+
+    async def guarded(call: ActiveCall) -> None:
+        try:
+            await handler(call)
+        except Exception as error:
+            failures.append(error)
+            block.cancel()
+            raise
+
     config = TelcoflowClientConfig.sandbox(
         **sandbox.credentials, sample_rate=sample_rate, audio_mode=audio_mode
     )
     async with TelcoflowClient(config) as client:
-        client.on(events.INCOMING_CALL)(handler)
-        yield client
+        client.on(events.INCOMING_CALL)(guarded)
+        try:
+            yield client
+        except asyncio.CancelledError:
+            if not failures:
+                raise
+            block.uncancel()
+            raise failures[0] from None
 
 
 def media_links(sandbox: Sandbox) -> list[MemoryLink]:
