@@ -13,10 +13,12 @@ class Wire:
     """A `Link` whose far end is the test.
 
     Attributes:
-        sent: JSON messages, and audio with its channel byte.
+        subprotocol: What it speaks; None is protocol v1.
+        sent: JSON messages, and audio with its header.
     """
 
     def __init__(self) -> None:
+        self.subprotocol: str | None = None
         self.sent: list[dict[str, Any] | bytes] = []
 
     def send_text(self, data: bytes) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from weakref import WeakKeyDictionary
+from weakref import WeakValueDictionary
 
 BEAT_S = 0.02
 """As often as audio comes: a lag of less than this costs no frame."""
@@ -87,12 +87,14 @@ class LoopLag:
         self._timer = self._loop.call_at(self._due, self._beat)
 
 
-_of_loops: WeakKeyDictionary[asyncio.AbstractEventLoop, LoopLag] = WeakKeyDictionary()
+# By the id of its loop, which no other loop has as long as it is held here. Held by the calls: a
+# loop without any is as free as if it had never been measured.
+_of_loops: WeakValueDictionary[int, LoopLag] = WeakValueDictionary()
 
 
 def loop_lag(loop: asyncio.AbstractEventLoop) -> LoopLag:
-    """Return the one measurement of this loop, which all its calls share."""
-    lag = _of_loops.get(loop)
+    """Return the one measurement of this loop, which all its calls share; hold it."""
+    lag = _of_loops.get(id(loop))
     if lag is None:
-        lag = _of_loops[loop] = LoopLag(loop)
+        lag = _of_loops[id(loop)] = LoopLag(loop)
     return lag

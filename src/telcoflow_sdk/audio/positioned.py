@@ -179,10 +179,19 @@ class PositionedOutbox:
         Args:
             position: Of a generation that was cleared since, only the window counts.
             now: When it could have been read: monotonic, seconds.
+
+        Raises:
+            ValueError: it claims more than was sent; nothing changed.
         """
-        self._window = position.window
         if position.generation != self.generation:
+            self._window = position.window
             return
+        if not position.played <= position.received <= self.sent:
+            raise ValueError(
+                f"the server has {position.received} samples and played {position.played} of the "
+                f"{self.sent} that were sent"
+            )
+        self._window = position.window
         had_credit = self.has_credit
         self._limit = position.played + position.window
         if not had_credit and self._limit > self.sent:
@@ -274,6 +283,17 @@ class PositionedOutbox:
     def place(self) -> Place:
         """Behind everything that was written."""
         return Place(self.generation, self.written)
+
+    @property
+    def unplayed_ms(self) -> float:
+        """How long what was written and not played takes to play."""
+        unplayed_bytes = (self.written - self.played) * BYTES_PER_SAMPLE
+        return self._intake.audio_format.bytes_to_ms(unplayed_bytes)
+
+    @property
+    def is_sealed(self) -> bool:
+        """Whether what is written is discarded, or refused."""
+        return self._buffer.is_sealed
 
     @property
     def has_credit(self) -> bool:

@@ -47,13 +47,18 @@ class SentMessages:
         self._kept: deque[bytes] = deque()
         self._last = 0
 
+    @property
+    def is_full(self) -> bool:
+        """Whether no more can be kept."""
+        return len(self._kept) >= MAX_KEPT
+
     def add(self, message: bytes) -> bytes:
         """Number a JSON object and keep it; return it as it is to be sent.
 
         Raises:
             SequenceFull: `MAX_KEPT` are kept already.
         """
-        if len(self._kept) >= MAX_KEPT:
+        if self.is_full:
             raise SequenceFull
         self._last += 1
         numbered = b'{"seq":%d,' % self._last + message[1:]

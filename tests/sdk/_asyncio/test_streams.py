@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from telcoflow_sdk._asyncio.streams import AudioInbox
+from telcoflow_sdk.audio.format import AudioFormat
 
 
 async def collect(inbox: AudioInbox) -> bytes:
@@ -15,7 +16,7 @@ async def collect(inbox: AudioInbox) -> bytes:
 @given(chunks=st.lists(st.binary(min_size=1, max_size=20)), readers=st.integers(1, 4))
 def test_every_iterator_gets_everything_in_order(chunks: list[bytes], readers: int) -> None:
     async def run() -> list[bytes]:
-        inbox = AudioInbox(10_000, asyncio.get_running_loop())
+        inbox = AudioInbox(AudioFormat(), asyncio.get_running_loop())
         reading = [asyncio.ensure_future(collect(inbox)) for _ in range(readers)]
         await asyncio.sleep(0)
         for number, chunk in enumerate(chunks):
@@ -29,7 +30,7 @@ def test_every_iterator_gets_everything_in_order(chunks: list[bytes], readers: i
 
 
 async def test_iterator_that_was_let_go_is_forgotten_while_others_go_on() -> None:
-    inbox = AudioInbox(100, asyncio.get_running_loop())
+    inbox = AudioInbox(AudioFormat(), asyncio.get_running_loop())
     kept, dropped = inbox.stream(), inbox.stream()
 
     del dropped
@@ -39,7 +40,7 @@ async def test_iterator_that_was_let_go_is_forgotten_while_others_go_on() -> Non
 
 
 async def test_iterator_made_after_the_end_ends_at_once() -> None:
-    inbox = AudioInbox(100, asyncio.get_running_loop())
+    inbox = AudioInbox(AudioFormat(), asyncio.get_running_loop())
     inbox.stream()
     inbox.end()
 
