@@ -128,6 +128,18 @@ class Metrics(Collector):
             ("cause",),
             {(cause,): ms / 1000 for cause, ms in accounts.gaps_ms.items()},
         )
+        yield _counter(
+            "telcoflow_media_outages",
+            "Losses of agents' media links that their calls waited out, or tried to.",
+            (),
+            accounts.outages,
+        )
+        yield _counter(
+            "telcoflow_media_outage_seconds",
+            "How long these calls had no media link.",
+            (),
+            accounts.outage_ms / 1000,
+        )
         yield _counter("telcoflow_clears", "Interruptions of agents' audio.", (), accounts.clears)
         for name, what, ms in (
             ("cleared", "Agents' audio dropped by clears.", accounts.cleared_ms),
@@ -161,6 +173,11 @@ class Metrics(Collector):
             "telcoflow_prefill_seconds",
             "Audio awaited behind a first frame, at the end of answered calls.",
             accounts.prefills_s,
+        )
+        yield _histogram(
+            "telcoflow_agent_loop_lag_seconds",
+            "The longest that an agent's event loop was blocked in a call, as it says itself.",
+            accounts.loop_lags_s,
         )
 
     def _of_ticks(self) -> Iterator[Metric]:
