@@ -1,7 +1,7 @@
 """Why a command failed, as the error that its caller gets.
 
 Not here: when (`media.py`), the errors themselves (`exceptions.py`).
-Implements "Errors" of docs/reference/wire.md for commands.
+Implements "Error codes" of docs/reference/wire.md for commands.
 """
 
 from __future__ import annotations
