@@ -78,6 +78,24 @@ async def test_model_is_told_what_the_phone_heard(sandbox: Sandbox, page: dict[s
 
 
 @virtual_time
+async def test_model_is_told_that_nothing_was_heard_of_an_answer_that_just_left(
+    sandbox: Sandbox, page: dict[str, Any]
+) -> None:
+    told: list[int] = []
+
+    async def truncate(audio_end_ms: int) -> None:
+        told.append(audio_end_ms)
+
+    async with answered(sandbox) as (call, _):
+        await page["say_answer"](call, pieces(SECOND))
+        await call.drain()
+        await page["say_answer"](call, pieces(SECOND))
+        await page["talked_over"](call, truncate)
+
+    assert told == [0]
+
+
+@virtual_time
 async def test_pauses_of_the_model_are_part_of_its_answer(
     sandbox: Sandbox, page: dict[str, Any]
 ) -> None:

@@ -73,6 +73,7 @@ class PositionedOutbox:
         played: Of these, what the server's mix was given.
         is_paused: Whether the server plays nothing for now.
         cleared_sent: `sent` of the generation before this one, when it was cleared.
+        cleared_begin: Where in it an utterance began behind the last end that was sent; -1: none.
     """
 
     __slots__ = (
@@ -87,6 +88,7 @@ class PositionedOutbox:
         "_sent_bytes",
         "_unreceived",
         "_window",
+        "cleared_begin",
         "cleared_sent",
         "generation",
         "is_paused",
@@ -102,6 +104,7 @@ class PositionedOutbox:
         self.played = 0
         self.is_paused = False
         self.cleared_sent = 0
+        self.cleared_begin = -1
         self._heard = 0
         self._window = 0
         self._limit = 0  # up to where the server takes audio
@@ -137,6 +140,7 @@ class PositionedOutbox:
         Returns:
             The bytes dropped here; whole samples.
         """
+        self.cleared_begin = self._last_end if self.written > self._last_end else -1
         dropped_bytes = self._buffer.clear() & ~1
         self.cleared_sent = self.sent
         self.generation += 1
