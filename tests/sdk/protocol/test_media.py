@@ -353,6 +353,18 @@ def test_what_is_not_understood_is_counted_and_ignored(message: bytes) -> None:
     assert dialogue.engine.ignored_messages == 1
 
 
+def test_a_link_begins_with_nothing_but_what_was_said_before() -> None:
+    dialogue = MediaDialogue()
+
+    dialogue.engine.link_opened()
+    nothing = dialogue.said()
+    dialogue.engine.send_command(CommandName.ANSWER, dialogue.now)
+    dialogue.engine.link_opened()
+
+    assert nothing == []
+    assert [message["type"] for message in dialogue.said()] == ["command"]
+
+
 def test_answer_to_an_unknown_command_is_ignored() -> None:
     dialogue = MediaDialogue()
 
