@@ -10,7 +10,7 @@ import pytest
 import telcoflow_sdk.events as events
 from telcoflow_sdk import Resumption
 from telcoflow_sdk.testing import PhoneState, Sandbox, virtual_time
-from tests.docs.test_how_to_interruptions import answered
+from tests.support.answered import answered
 
 SPEECH = (np.arange(24_000 * 8) % 7_000 + 1).astype("<i2")
 
