@@ -15,7 +15,7 @@ from telcoflow_sdk.audio.format import TICK_MS
 from telcoflow_sdk.playback import Interruption
 from telcoflow_sdk.testing import LivePhone, Sandbox, run_virtual, virtual_time
 from tests.positions.ruler import FRAME_SAMPLES, SAMPLES_PER_MS, assert_heard_once, ruler
-from tests.positions.stage import Speaker, hold, media_links, outage, release, serving
+from tests.positions.stage import Speaker, at_once, hold, media_links, outage, release, serving
 
 GENERATIONS = 50
 """In each call; all but the last one are interrupted."""
@@ -130,8 +130,7 @@ async def converse(style: Style, way: Way, seed: int) -> Conversation:
                 disturbing = asyncio.create_task(disturb(sandbox, way, chance))
             if chance.random() < 0.9:
                 await asyncio.sleep(chance.uniform(0, 1.4))
-            generation.interruption = asyncio.ensure_future(call.interrupt())
-            await asyncio.sleep(0)  # it has begun: what is said from now on is new
+            generation.interruption = at_once(call.interrupt())
             if chance.random() < 0.1:
                 await generation.interruption
         assert await call.drain()
