@@ -90,6 +90,7 @@ class Metrics(Collector):
         """Yield every metric as it stands."""
         yield from self._of_calls()
         yield from self._of_audio(self._sources.accounts)
+        yield from self._of_agents(self._sources.accounts)
         yield from self._of_ticks()
         yield from self._of_ports()
         yield from self._of_recordings()
@@ -128,18 +129,6 @@ class Metrics(Collector):
             ("cause",),
             {(cause,): ms / 1000 for cause, ms in accounts.gaps_ms.items()},
         )
-        yield _counter(
-            "telcoflow_media_outages",
-            "Losses of agents' media links that their calls waited out, or tried to.",
-            (),
-            accounts.outages,
-        )
-        yield _counter(
-            "telcoflow_media_outage_seconds",
-            "How long these calls had no media link.",
-            (),
-            accounts.outage_ms / 1000,
-        )
         yield _counter("telcoflow_clears", "Interruptions of agents' audio.", (), accounts.clears)
         for name, what, ms in (
             ("cleared", "Agents' audio dropped by clears.", accounts.cleared_ms),
@@ -173,6 +162,20 @@ class Metrics(Collector):
             "telcoflow_prefill_seconds",
             "Audio awaited behind a first frame, at the end of answered calls.",
             accounts.prefills_s,
+        )
+
+    def _of_agents(self, accounts: Accounts) -> Iterator[Metric]:
+        yield _counter(
+            "telcoflow_media_outages",
+            "Losses of agents' media links that their calls waited out, or tried to.",
+            (),
+            accounts.outages,
+        )
+        yield _counter(
+            "telcoflow_media_outage_seconds",
+            "How long these calls had no media link.",
+            (),
+            accounts.outage_ms / 1000,
         )
         yield _histogram(
             "telcoflow_agent_loop_lag_seconds",

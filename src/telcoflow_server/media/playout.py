@@ -365,10 +365,9 @@ class Playout:
         # what is behind it comes as fast as it is asked for.
         is_first = self._silent_since is None
         is_burst = held_ms == 0 and is_first and behind >= self._frame_samples
-        rate_hz = self._format.sample_rate_hz
-        is_deep = behind * 1000 >= self._lead.prefill_ms * rate_hz
         # With the whole lead here, nothing more comes before some of it is played.
-        is_deep = is_deep or available * 1000 >= self._lead.lead_ms * rate_hz
+        awaited_ms = min(self._lead.prefill_ms, self._lead.lead_ms - TICK_MS)
+        is_deep = behind * 1000 >= awaited_ms * self._format.sample_rate_hz
         return is_burst or is_deep or held_ms >= self._lead.prefill_ms
 
     def _is_tail_due(self) -> bool:
