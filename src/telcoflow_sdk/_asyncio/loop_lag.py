@@ -43,6 +43,11 @@ class LoopLag:
         self._warned_at = -WARN_EVERY_S
         self.max_lag_s = 0.0
 
+    @property
+    def is_watched(self) -> bool:
+        """Whether it is measured."""
+        return self._watchers > 0
+
     def watch(self) -> None:
         """Measure, until `unwatch` was called as often."""
         self._watchers += 1

@@ -181,6 +181,7 @@ class Reopening:
         """The call is over: open none. Idempotent."""
         if self._task is not None:
             self._task.cancel()
+            self._task = None  # here too: a task that has not begun yet ends without a word
 
     def succeeded(self) -> None:
         """The link is in use."""

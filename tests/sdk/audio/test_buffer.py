@@ -3,7 +3,7 @@ from __future__ import annotations
 import threading
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from telcoflow_sdk.audio.buffer import ConcurrentByteBuffer
@@ -270,6 +270,7 @@ def test_writers_on_many_threads_lose_and_reorder_nothing() -> None:
     read_bytes=st.integers(0, 4_000),
     more=st.binary(max_size=5),
 )
+@example(chunks=[bytes(2_000), b"x"], read_bytes=0, more=b"")
 def test_half_a_sample_at_the_end_is_dropped_and_nothing_else(
     chunks: list[bytes], read_bytes: int, more: bytes
 ) -> None:
