@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
-from typing import NamedTuple
+
+import msgspec
 
 from telcoflow_sdk.audio.format import BYTES_PER_SAMPLE, BytesLike
 from telcoflow_sdk.audio.intake import Intake
@@ -46,7 +47,7 @@ class Playback:
     lead_ms: float
 
 
-class _Sent(NamedTuple):
+class _Sent(msgspec.Struct, frozen=True, gc=False):
     """Audio that has left and may not have arrived."""
 
     offset: int
@@ -216,6 +217,8 @@ class PositionedOutbox:
         if self._again:
             return self._again.popleft()
         queued_bytes = self._buffer.queued_bytes
+        if not self._ends and (queued_bytes < BYTES_PER_SAMPLE or self._limit <= self.sent):
+            return None  # as it mostly is
         credit_bytes = (self._limit - self.sent) * BYTES_PER_SAMPLE
         size = max(0, min(credit_bytes, queued_bytes & ~1, _MAX_PCM_BYTES))
         flags = 0

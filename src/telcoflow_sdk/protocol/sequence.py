@@ -67,6 +67,8 @@ class SentMessages:
 
     def acknowledge(self, seen: int) -> None:
         """The other end has everything up to `seen`; what it cannot have is ignored."""
+        if not self._kept:
+            return  # as it mostly is, 50 times a second
         first = self._last - len(self._kept) + 1
         for _ in range(min(seen, self._last) - first + 1):
             self._kept.popleft()
