@@ -4,7 +4,7 @@ Not here: how (`client.py`, `call.py`). Implements docs/reference/sdk.md.
 """
 
 from telcoflow_sdk._asyncio.streams import AudioStream
-from telcoflow_sdk.call import ActiveCall, CallStatistics, Interruption
+from telcoflow_sdk.call import ActiveCall
 from telcoflow_sdk.client import TelcoflowClient
 from telcoflow_sdk.config import TelcoflowClientConfig
 from telcoflow_sdk.events import CallEvent, ClientEvent
@@ -21,6 +21,14 @@ from telcoflow_sdk.exceptions import (
     WSSMediaError,
 )
 from telcoflow_sdk.offer import OfferedCall
+from telcoflow_sdk.playback import (
+    CallStatistics,
+    GapCause,
+    Interruption,
+    Mark,
+    Playback,
+    Resumption,
+)
 from telcoflow_sdk.protocol.backoff import ReconnectPolicy
 from telcoflow_sdk.protocol.commands import DialProgress
 from telcoflow_sdk.protocol.states import CallState
@@ -36,9 +44,13 @@ __all__ = [
     "CallStatistics",
     "ClientEvent",
     "DialProgress",
+    "GapCause",
     "Interruption",
+    "Mark",
     "OfferedCall",
+    "Playback",
     "ReconnectPolicy",
+    "Resumption",
     "TelcoflowClient",
     "TelcoflowClientConfig",
     "WSSAuthenticationError",

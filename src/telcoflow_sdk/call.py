@@ -10,16 +10,16 @@ import asyncio
 import logging
 import ssl
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from telcoflow_sdk._asyncio.handlers import CallHandlers, Handler, HandlerT, parse_event
 from telcoflow_sdk._asyncio.hangup import HangUp
 from telcoflow_sdk._asyncio.ids import make_id
 from telcoflow_sdk._asyncio.media import MediaConnection
+from telcoflow_sdk._asyncio.playing import Source, play
+from telcoflow_sdk._asyncio.reopening import MediaAddress
 from telcoflow_sdk._asyncio.streams import AudioStream
 from telcoflow_sdk._asyncio.tasks import OwnedTasks
 from telcoflow_sdk.audio.format import CHANNELS, AudioFormat, BytesLike, CallAudio
-from telcoflow_sdk.audio.outbox import OutboxStatistics
 from telcoflow_sdk.config import DEFAULT_BUFFER_BYTES, TelcoflowClientConfig
 from telcoflow_sdk.events import CallEvent
 from telcoflow_sdk.exceptions import (
@@ -29,6 +29,7 @@ from telcoflow_sdk.exceptions import (
     WSSCallError,
     WSSMediaError,
 )
+from telcoflow_sdk.playback import CallStatistics, Interruption, Mark, Playback
 from telcoflow_sdk.protocol.commands import (
     DEFAULT_RING_TIME_S,
     CommandName,
@@ -36,51 +37,25 @@ from telcoflow_sdk.protocol.commands import (
     check_ring_time,
 )
 from telcoflow_sdk.protocol.handoff import parse_handed_call
-from telcoflow_sdk.protocol.media import (
+from telcoflow_sdk.protocol.media_events import (
     Answered,
     Connected,
     EndCause,
     Ended,
     ErrorReported,
+    LinkInterrupted,
+    LinkResumed,
+    MarkReached,
     MediaOutput,
     Progressed,
 )
-from telcoflow_sdk.protocol.messages import CallIn
+from telcoflow_sdk.protocol.messages import MAX_ID_LENGTH, CallIn
 from telcoflow_sdk.protocol.states import CallState
 from telcoflow_sdk.version import __version__
 
 DRAIN_TIMEOUT_S = 10.0
 
 _logger = logging.getLogger("telcoflow_sdk")
-
-
-@dataclass(frozen=True, slots=True)
-class Interruption:
-    """What an interruption did.
-
-    Attributes:
-        heard_ms: How much of the interrupted utterance the caller heard, milliseconds: what an
-            LLM's context is to be cut to. None when the server does not say.
-        dropped_ms: How much queued audio was dropped, here and on the server, milliseconds.
-    """
-
-    heard_ms: float | None
-    dropped_ms: float
-
-
-@dataclass(frozen=True, slots=True)
-class CallStatistics:
-    """What went through a call so far.
-
-    Attributes:
-        received_bytes: Audio from the server, on all channels.
-        outgoing: Audio to the server.
-        ignored_messages: Messages of the server's that were not understood.
-    """
-
-    received_bytes: int
-    outgoing: OutboxStatistics
-    ignored_messages: int
 
 
 class ActiveCall:
@@ -120,7 +95,7 @@ class ActiveCall:
         self._on_ended = on_ended
         self._ring_time_s = ring_time_s
         self._handlers = CallHandlers(call.call_id, tasks)
-        self._media = MediaConnection(audio, make_id, ring_time_s, self._happened)
+        self._media = MediaConnection(audio, make_id, ring_time_s, self._happened, tasks)
         self._hang_up = HangUp(self._media, tasks)
 
     @classmethod
@@ -331,15 +306,15 @@ class ActiveCall:
 
         Cancellation: there is nothing to cancel.
         """
-        self._media.write(data)
+        self._media.audio.write(data)
 
     def send_audio_nowait(self, data: BytesLike) -> None:
         """Do what `send_audio` does, from any thread."""
-        self._media.write(data)
+        self._media.audio.write(data)
 
     def get_send_audio_buffer_size(self) -> int:
         """Return the bytes queued and not yet sent to the server; reaches 0."""
-        return self._media.outbox.queued_bytes
+        return self._media.audio.outbox.queued_bytes
 
     async def clear_send_audio_buffer(self) -> int:
         """Drop the queued audio, here and on the server: barge-in.
@@ -362,13 +337,100 @@ class ActiveCall:
             heard_ms=heard_ms, dropped_ms=self._audio_format.bytes_to_ms(dropped_bytes)
         )
 
+    def end_utterance(self) -> None:
+        """End the utterance behind what is queued.
+
+        *Heard* counts from the next one anew, and the last part of a frame is played at once. An
+        odd last byte is dropped. Without this, a silence of more than 240 ms ends an utterance;
+        once it was called, nothing but it and an interruption does.
+        """
+        self._media.audio.end_utterance()
+
+    async def drain(self) -> bool:
+        """Wait until the last sample queued until now was played; over v1, until it has left.
+
+        Returns:
+            False: it was cleared, or the call has ended.
+
+        Cancellation: loses nothing.
+        """
+        return await self._media.audio.played()
+
+    async def mark(self, name: str) -> None:
+        """Put a mark behind what is queued: MARK_PLAYED or MARK_CLEARED tells what became of it.
+
+        Args:
+            name: Told in the event; 1 to 128 characters.
+
+        Raises:
+            ValueError: another length.
+            WSSCallClosedError: the call has ended.
+            WSSCallCommandError: refused; `TOO_MANY_MARKS`: a thousand are waiting;
+                `UNSUPPORTED`: the server speaks an older media protocol.
+            WSSCallCommandTimeoutError: the server did not answer in time.
+
+        Cancellation: the mark stays.
+        """
+        if not 1 <= len(name) <= MAX_ID_LENGTH:
+            raise ValueError(f"a mark's name has 1 to {MAX_ID_LENGTH} characters, not {len(name)}")
+        await self._media.command(CommandName.MARK, mark=name)
+
+    @property
+    def playback(self) -> Playback:
+        """Where the agent's audio is: queued here, in flight, heard.
+
+        What was heard is told by the server 50 times a second. Over v1 only *queued* is known,
+        and the rest is 0.
+        """
+        positions = self._media.audio.positions
+        if positions is not None:
+            return positions.playback()
+        queued_ms = self._audio_format.bytes_to_ms(self._media.audio.outbox.queued_bytes)
+        return Playback(queued_ms, 0.0, 0.0, is_paused=False, lead_ms=0.0)
+
+    async def pause_playback(self) -> None:
+        """Stop playing, at once; nothing is lost. Then decide: `resume_playback` or `interrupt`.
+
+        Raises:
+            WSSCallClosedError: the call has ended.
+            WSSCallCommandError: `UNSUPPORTED`: the server speaks an older media protocol.
+            WSSCallCommandTimeoutError: the server did not answer in time.
+
+        Cancellation: playback may be paused.
+        """
+        await self._media.audio.pause()
+
+    async def resume_playback(self) -> None:
+        """Go on at the sample where `pause_playback` stopped. Raises as that."""
+        await self._media.audio.resume()
+
+    async def play(self, source: Source) -> bool:
+        """Play a source to its end; it is read, or made, only as it is needed.
+
+        About 100 ms are kept queued here. An interruption ends it at once: what nobody will
+        hear is not made. It ends the utterance itself.
+
+        Args:
+            source: PCM as for `send_audio`; the path of a WAV file in the call's format; an async
+                iterable of PCM, which is closed; or an `async def produce(n_bytes)` that returns
+                about so much PCM, and b"" at the end.
+
+        Returns:
+            True: all of it was played (over v1: has left). False: an interruption or the end of
+            the call came first.
+
+        Raises:
+            ValueError: a WAV file in another format.
+            TypeError: none of these.
+            OSError: the file cannot be read.
+
+        Cancellation: what is queued is played; the iterator is closed.
+        """
+        return await play(self._media.audio, self._audio_format, source)
+
     def statistics(self) -> CallStatistics:
         """Return what went through the call so far."""
-        return CallStatistics(
-            received_bytes=self._media.received_bytes,
-            outgoing=self._media.outbox.statistics(),
-            ignored_messages=self._media.ignored_messages,
-        )
+        return self._media.statistics()
 
     def on(self, event: str) -> Callable[[HandlerT], HandlerT]:
         """Register the decorated function for an event of this call; returns it unchanged.
@@ -429,7 +491,8 @@ class ActiveCall:
         try:
             if only_encrypted and not self._call.url.startswith("wss://"):
                 raise WSSMediaError("the media link is not encrypted")
-            await self._media.open(self._call.url, self._call.token, __version__, tls)
+            address = MediaAddress(self._call.url, self._call.token, __version__, tls)
+            await self._media.open(address)
         except BaseException:
             self._media.end(EndCause.LINK_LOST)
             raise
@@ -455,8 +518,8 @@ class ActiveCall:
     async def _interrupt(self) -> tuple[int, float | None]:
         if self.state is CallState.DISCONNECTED:
             return 0, 0.0
-        dropped_bytes = self._media.clear()
-        if self._media.outbox.sent_bytes == 0:
+        dropped_bytes = self._media.audio.clear()
+        if self._media.audio.positions is None and self._media.audio.outbox.sent_bytes == 0:
             return dropped_bytes, 0.0  # the server never had any of it
         try:
             result = await self._media.command(CommandName.INTERRUPT)
@@ -492,8 +555,18 @@ class ActiveCall:
             case ErrorReported():
                 details = _details(event.error_code, event.error_message)
                 self._handlers.fire(CallEvent.CALL_ERROR, details)
+            case MarkReached():
+                played = event.at_ms is not None
+                kind = CallEvent.MARK_PLAYED if played else CallEvent.MARK_CLEARED
+                self._handlers.fire(kind, Mark(event.name, event.at_ms))
+            case LinkInterrupted():
+                self._handlers.fire(CallEvent.MEDIA_INTERRUPTED)
+            case LinkResumed():
+                self._handlers.fire(CallEvent.MEDIA_RESUMED, event.resumption)
             case Ended():
                 self._ended(event.cause)
+            case _:
+                pass
 
     def _ended(self, cause: EndCause) -> None:
         statistics = self.statistics()

@@ -34,7 +34,7 @@ from telcoflow_sdk.protocol.backoff import Backoff
 from telcoflow_sdk.protocol.commands import DEFAULT_RING_TIME_S, check_ring_time
 from telcoflow_sdk.protocol.control import CallOffered, ControlEngine, SessionEnded
 from telcoflow_sdk.protocol.handoff import HandedCall
-from telcoflow_sdk.protocol.media import EndCause
+from telcoflow_sdk.protocol.media_events import EndCause
 from telcoflow_sdk.protocol.messages import CallIn
 from telcoflow_sdk.protocol.states import CallState
 from telcoflow_sdk.version import __version__

@@ -33,6 +33,14 @@ class CallEvent(StrEnum):
     CALL_CONNECT_FAILED = "call.connect_failed"
     CALL_PROGRESS = "call.progress"
     CALL_ERROR = "call.error"
+    MARK_PLAYED = "mark.played"
+    """Argument: the `Mark`."""
+    MARK_CLEARED = "mark.cleared"
+    """An interruption passed a mark before it was played. Argument: the `Mark`."""
+    MEDIA_INTERRUPTED = "media.interrupted"
+    """The media link was lost; the call goes on, and the link is opened again."""
+    MEDIA_RESUMED = "media.resumed"
+    """It is back, and both directions go on where they were. Argument: the `Resumption`."""
     CALL_TERMINATED = "call.terminated"
     """Exactly once for every call, whatever ended it."""
 
@@ -46,3 +54,7 @@ CALL_CONNECT_FAILED = CallEvent.CALL_CONNECT_FAILED.value
 CALL_PROGRESS = CallEvent.CALL_PROGRESS.value
 CALL_ERROR = CallEvent.CALL_ERROR.value
 CALL_TERMINATED = CallEvent.CALL_TERMINATED.value
+MARK_PLAYED = CallEvent.MARK_PLAYED.value
+MARK_CLEARED = CallEvent.MARK_CLEARED.value
+MEDIA_INTERRUPTED = CallEvent.MEDIA_INTERRUPTED.value
+MEDIA_RESUMED = CallEvent.MEDIA_RESUMED.value

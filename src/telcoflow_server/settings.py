@@ -130,6 +130,9 @@ class CallSettings:
 
     ring_timeout_s: float = 60.0
     """An agent must have answered within this time; the caller hears busy otherwise."""
+    media_grace_s: float = 10.0
+    """How long a call waits for its agent's next media link, over protocol v2: a client that starts
+    anew at most every second has ten tries. Its sound is kept so long, 48 kB/s a channel."""
     record_dir: Path | None = None
     """Where stereo recordings are kept, one WAV file per call. None: nowhere."""
     record_split: bool = False
@@ -137,6 +140,7 @@ class CallSettings:
 
     def __post_init__(self) -> None:
         _check_range("calls.ring_timeout_s", self.ring_timeout_s, 0.1, 600)
+        _check_range("calls.media_grace_s", self.media_grace_s, 1, 60)
         if self.record_dir is not None and not self.record_dir.name:
             raise SettingsError("calls.record_dir", f"must name a folder, not {self.record_dir}")
         if self.record_split and self.record_dir is None:

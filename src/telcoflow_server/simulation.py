@@ -21,18 +21,13 @@ from telcoflow_sdk.audio.format import TICK_MS
 from telcoflow_sdk.protocol.codes import EndReason, ErrorCode
 from telcoflow_sdk.protocol.states import CallState
 from telcoflow_server.call.call import Call
-from telcoflow_server.call.exchange import (
-    Draining,
-    Exchange,
-    NewCall,
-    QuotaExceeded,
-    Recording,
-    Recordings,
-)
+from telcoflow_server.call.exchange import Draining, Exchange, NewCall, QuotaExceeded
 from telcoflow_server.call.placing import CallRefused
 from telcoflow_server.call.ports import Dialled, DialRequest
+from telcoflow_server.call.recordings import Recording, Recordings
 from telcoflow_server.call.report import CallReport
 from telcoflow_server.call.session import Session
+from telcoflow_server.legs.agent import AgentAudio
 from telcoflow_server.legs.simulated import CalleeScript, Script, SimulatedCallee, SimulatedPhone
 from telcoflow_server.media.plane import MIX_RATE_HZ
 from telcoflow_server.media.record import Lane, Recorder
@@ -101,6 +96,30 @@ class Folders:
     is_split: bool = False
 
 
+class Timeline:
+    """Where an agent's audio was, tick by tick, for the first ten minutes of a call.
+
+    Attributes:
+        queued_ms: At the server.
+        heard_ms: Of the utterance in progress.
+        lead_ms: What was kept queued and in flight.
+    """
+
+    __slots__ = ("heard_ms", "lead_ms", "queued_ms")
+
+    def __init__(self) -> None:
+        self.queued_ms = array("f")
+        self.heard_ms = array("f")
+        self.lead_ms = array("f")
+
+    def add(self, audio: AgentAudio) -> None:
+        """Note one tick."""
+        if len(self.queued_ms) < TIMELINE_TICKS_KEPT:
+            self.queued_ms.append(audio.queued_ms)
+            self.heard_ms.append(audio.heard_ms)
+            self.lead_ms.append(audio.lead_ms)
+
+
 @dataclass(slots=True, eq=False)
 class SimulatedCall:
     """A call with a simulated phone in it, running or ended.
@@ -110,7 +129,7 @@ class SimulatedCall:
         callee: The phone last rung by `connect`, or None.
         callee_script: What that phone does; None: what its number is registered for.
         report: After the end.
-        queued_ms: The agent's audio waiting here, tick by tick.
+        timeline: Where the agent's audio was, tick by tick.
         ended: Set with the report.
     """
 
@@ -122,7 +141,7 @@ class SimulatedCall:
     caller: SimulatedPhone | SimulatedCallee | None = None
     callee: SimulatedCallee | None = None
     report: CallReport | None = None
-    queued_ms: array[float] = field(default_factory=lambda: array("f"))
+    timeline: Timeline = field(default_factory=Timeline)
     ended: asyncio.Event = field(default_factory=asyncio.Event)
 
     def hang_up(self) -> None:
@@ -220,8 +239,8 @@ class Simulation:
     def sample(self) -> None:
         """Note the queue level of every running call; called once before each tick."""
         for simulated in self._calls.values():
-            if simulated.report is None and len(simulated.queued_ms) < TIMELINE_TICKS_KEPT:
-                simulated.queued_ms.append(simulated.call.queued_ms)
+            if simulated.report is None:
+                simulated.timeline.add(simulated.call.agent_audio)
 
     def flush(self) -> None:
         """Wait until recordings of ended calls are in their files; blocks."""

@@ -216,7 +216,17 @@ async def test_terminal_shows_the_call_while_it_runs(server: Sandbox) -> None:
 
     assert exit_code == 0
     before_summary, _, summary = shown.rpartition("states")
-    for words in ("ANSWERED", "caller", "agent", "queued", " ms", " dB"):
+    for words in (
+        "ANSWERED",
+        "caller",
+        "agent",
+        "queued",
+        "in flight",
+        "lead",
+        "heard",
+        " ms",
+        " dB",
+    ):
         assert words in before_summary
     assert "caller_hung_up" in summary
 

@@ -39,12 +39,19 @@ from telcoflow_server.loading import load
 from tests.support.pages import ROOT, Block, blocks
 from tests.support.server import CONNECTOR, KEY, Caller, noise, sandbox
 
+V2_CLIENT: dict[str, Callable[[bytes], Any]] = {
+    "hello": codec.decode_hello,
+    "command": codec.decode_command,
+}
+
 DECODERS: dict[str, Callable[[bytes], Any]] = {
     "": msgspec.json.decode,
     "control-request": codec.decode_control_request,
     "control-event": codec.decode_control_event,
     "command": codec.decode_command,
     "media-event": codec.decode_media_event,
+    "v2-client": lambda data: V2_CLIENT[msgspec.json.decode(data)["type"]](data),
+    "v2-server": codec.decode_media_event,
 }
 
 STRUCTS: dict[str, type[msgspec.Struct]] = {
@@ -194,7 +201,8 @@ def test_every_message_is_shown() -> None:
 
     assert shown["control-request"] == codec.CONTROL_REQUEST_TYPES
     assert shown["control-event"] == codec.CONTROL_EVENT_TYPES
-    assert shown["media-event"] == codec.MEDIA_EVENT_TYPES
+    assert shown["media-event"] | shown["v2-server"] == codec.MEDIA_EVENT_TYPES
+    assert shown["v2-client"] == set(V2_CLIENT)
 
 
 @pytest.mark.parametrize("block", blocks("toml"), ids=ids)

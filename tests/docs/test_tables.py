@@ -14,16 +14,22 @@ import pytest
 from telcoflow_sdk.audio.format import SAMPLE_RATES_HZ, AudioFormat
 from telcoflow_sdk.protocol import codes, states
 from telcoflow_sdk.protocol.codes import NORMAL_END_REASONS, CloseCode, EndReason, ErrorCode
-from telcoflow_sdk.protocol.commands import CommandName
+from telcoflow_sdk.protocol.commands import (
+    POSITIONED_COMMANDS,
+    V2_COMMANDS,
+    CommandName,
+    GapCause,
+)
 from telcoflow_sdk.protocol.states import CallState
 from telcoflow_server import simulation
 from telcoflow_server.loading import CLIENT_VARIABLES, load
-from telcoflow_server.media import playout, routing
+from telcoflow_server.media import credit, lead, playout, routing
 from telcoflow_server.media.routing import Audience, Listener, Slot, Stage
 from telcoflow_server.settings import GROUPS, KEYS
 from tests.support.pages import EXPLANATION, REFERENCE, ROOT, quoted, table
 
 WIRE = REFERENCE / "wire.md"
+WIRE_V2 = REFERENCE / "wire-v2.md"
 
 
 def first_quoted(rows: list[list[str]]) -> list[str]:
@@ -86,7 +92,11 @@ def constant(dotted: str) -> Any:
 
 
 @pytest.mark.parametrize(
-    "row", table(WIRE, "Limits") + table(WIRE, "Limits", 1), ids=lambda row: row[0]
+    "row",
+    table(WIRE, "Limits")
+    + table(WIRE, "Limits", 1)
+    + [row for row in table(WIRE_V2, "Limits") if row[3]],
+    ids=lambda row: row[0],
 )
 def test_limit_is_the_constant_it_names(row: list[str]) -> None:
     value = re.match(r"[\d.]+", row[1])
@@ -97,7 +107,9 @@ def test_limit_is_the_constant_it_names(row: list[str]) -> None:
 
 def test_close_codes_of_limits_exist() -> None:
     named = {
-        int(code) for row in table(WIRE, "Limits") for code in re.findall(r"close (\d{4})", row[2])
+        int(code)
+        for row in table(WIRE, "Limits") + table(WIRE_V2, "Limits")
+        for code in re.findall(r"close (\d{4})", row[2])
     }
 
     assert named <= {code.value for code in CloseCode}
@@ -108,16 +120,16 @@ def test_playout_numbers_are_those_of_the_engine() -> None:
     ticks_ms = 20
 
     assert {row[0]: int(row[1]) for row in rows} == {
-        "lead at the start": playout.START_LEAD_MS,
-        "least lead": playout.MIN_LEAD_MS,
-        "most lead": playout.MAX_LEAD_MS,
-        "least prefill": playout.MIN_PREFILL_MS,
-        "most prefill": playout.MAX_PREFILL_MS,
-        "step": playout.STEP_MS,
-        "steady time": playout.STEADY_TICKS * ticks_ms,
+        "lead at the start": lead.START_LEAD_MS,
+        "least lead": lead.MIN_LEAD_MS,
+        "most lead": lead.MAX_LEAD_MS,
+        "least prefill": lead.MIN_PREFILL_MS,
+        "most prefill": lead.MAX_PREFILL_MS,
+        "step": lead.STEP_MS,
+        "steady time": lead.STEADY_TICKS * ticks_ms,
         "pause": playout.UTTERANCE_PAUSE_TICKS * ticks_ms,
         "tail": playout.TAIL_TICKS * ticks_ms,
-        "queue": playout.MAX_QUEUED_MS,
+        "queue": credit.MAX_QUEUED_MS,
     }
 
 
@@ -143,13 +155,25 @@ def words(
 
 def test_call_states_are_the_table_that_both_ends_share() -> None:
     rows = table(EXPLANATION / "calls.md", "Call states", 1)
-    listed = {tuple(quoted(cell)[0] for cell in row) for row in rows}
+    listed = {
+        (quoted(state)[0], command, quoted(to)[0])
+        for state, commands, to in rows
+        for command in quoted(commands)
+    }
 
     assert listed == words(states.TRANSITIONS)
 
 
 def test_commands_are_all_explained() -> None:
-    assert set(first_quoted(table(WIRE, "Commands"))) == set(CommandName)
+    in_v1 = set(first_quoted(table(WIRE, "Commands")))
+    in_v2 = {name for row in table(WIRE_V2, "Commands") for name in quoted(row[0])}
+
+    assert in_v1 == set(CommandName) - V2_COMMANDS
+    assert in_v2 == POSITIONED_COMMANDS | V2_COMMANDS
+
+
+def test_causes_of_gaps_are_all_explained() -> None:
+    assert first_quoted(table(WIRE_V2, "Gaps")) == list(GapCause)
 
 
 def test_gain_matrix_is_that_of_an_answered_call() -> None:

@@ -133,6 +133,7 @@ WRONG: dict[str, list[tuple[str, str]]] = {
     "tls.client_ca_file": [("[]", STRING + ", not []"), ("'a'", "needs tls.cert_file")],
     "tls.crl_file": [("{}", STRING + ", not {}"), ("'a'", "needs tls.client_ca_file")],
     "calls.ring_timeout_s": [("0", "must be 0.1 to 600, not 0"), ("'1'", NUMBER + "'1'")],
+    "calls.media_grace_s": [("0", "must be 1 to 60, not 0"), ("61", "must be 1 to 60, not 61")],
     "calls.record_dir": [("false", STRING + ", not False")],
     "calls.record_split": [("1", BOOLEAN + "1"), ("true", "needs calls.record_dir")],
     "media.public_url": [

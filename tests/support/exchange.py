@@ -6,7 +6,7 @@ Time is the number of ticks that were run; a ten-minute call takes a second or t
 from __future__ import annotations
 
 from itertools import count
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 import numpy as np
@@ -112,7 +112,7 @@ class MemoryAgent:
         if arguments:
             data["data"] = arguments
         message = msgspec.json.encode({"type": "command", "data": data})
-        self._call.receive_message(message, SINCE_TICK_MS)
+        self._call.seat.receive_message(self.link, message, SINCE_TICK_MS)
         return command_id
 
     def response(self, command_id: str) -> dict[str, Any] | None:
@@ -139,7 +139,15 @@ class MemoryAgent:
             piece = bytes(self._queue[:room])
             del self._queue[:room]
             self._sent_bytes += len(piece)
-            self._call.receive_audio(b"\x00" + piece)
+            self._call.seat.receive_audio(self.link, b"\x00" + piece)
+
+    def lose(self) -> None:
+        """The link breaks."""
+        self._call.seat.detach(self.link)
+
+    def send_audio(self, message: bytes) -> None:
+        """Send a binary message, as it is."""
+        self._call.seat.receive_audio(self.link, message)
 
     def errors(self) -> list[str]:
         """The codes of all `call.error` events."""
@@ -152,10 +160,16 @@ class MemoryAgent:
     def send_raw(self, data: bytes) -> None:
         """Send what is no command; the violation is the rim's to count."""
         try:
-            self._call.receive_message(data, SINCE_TICK_MS)
+            self._call.seat.receive_message(self.link, data, SINCE_TICK_MS)
         except ProtocolViolation:
             return
         raise AssertionError("the call took it for a command")
+
+
+class Speaking(Protocol):
+    """An agent that answers its credit between two ticks."""
+
+    def serve(self) -> None: ...
 
 
 class Node:
@@ -166,6 +180,7 @@ class Node:
         *,
         ring_timeout_s: float = 60.0,
         call_duration_s: float = 3600.0,
+        media_grace_s: float = 10.0,
         calls_per_connector: int | None = None,
         dialer: Dialer | None = None,
         audio_mode: str = "mixed",
@@ -177,6 +192,7 @@ class Node:
             ids.__next__,
             ring_timeout_s=ring_timeout_s,
             call_duration_s=call_duration_s,
+            media_grace_s=media_grace_s,
             calls_per_connector=calls_per_connector,
             dialer=dialer,
         )
@@ -186,7 +202,7 @@ class Node:
         for _ in range(WELCOME_TICKS):
             self.exchange.board.tick()
         self.client_link.take()
-        self.agents: list[MemoryAgent] = []
+        self.agents: list[Speaking] = []
 
     def tell(self, **message: Any) -> None:
         """Send a message on the client's control link."""

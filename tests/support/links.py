@@ -30,7 +30,7 @@ class MemoryControlLink:
 
 
 class MemoryMediaLink:
-    """A `MediaLink` whose far end reads everything, unless `is_stuck`."""
+    """A `MediaLink` of protocol v1 whose far end reads everything, unless `is_stuck`."""
 
     def __init__(self) -> None:
         self.log: list[dict[str, Any] | tuple[str, CloseCode]] = []
@@ -41,13 +41,13 @@ class MemoryMediaLink:
         self.is_stuck = False
         self._unsent_bytes = 0
 
-    def send_audio(self, channel: int, pcm: bytes) -> None:
+    def send_binary(self, message: bytes) -> None:
         if self.is_stuck:
-            self._unsent_bytes += len(pcm) + 1
+            self._unsent_bytes += len(message)
         else:
-            self.channels[channel] += pcm
+            self.channels[message[0]] += message[1:]
 
-    def send_message(self, message: bytes) -> None:
+    def send_text(self, message: bytes) -> None:
         fields = msgspec.json.decode(message)
         if fields["type"] == "buffer_request":
             self.requested_bytes += fields["data"]["requested_bytes"]

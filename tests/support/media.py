@@ -8,6 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from telcoflow_sdk.audio.format import AudioFormat
+from telcoflow_sdk.protocol.codes import CloseCode
+from telcoflow_sdk.protocol.positions import END, MORE, AudioMessage
+from telcoflow_server.media.credit import CreditStatistics, Requests, Window
 from telcoflow_server.media.plane import Row
 from telcoflow_server.media.playout import Playout
 from telcoflow_server.media.routing import Slot, Stage
@@ -74,10 +77,11 @@ def speech(samples: int, first: int = 1) -> bytes:
 
 
 class Line:
-    """A playout with its clock; keeps what each tick played, `None` for silence."""
+    """A playout with its clock and the credit of v1; keeps what was played, `None` for silence."""
 
     def __init__(self) -> None:
         self.playout = Playout(AudioFormat(8_000))
+        self.requests = Requests(self.playout, AudioFormat(8_000))
         self.tick = 0
         self.ticks: list[NDArray[np.int16] | None] = []
 
@@ -98,4 +102,38 @@ class Line:
         return np.concatenate([frame for frame in self.ticks if frame is not None])
 
     def request_all(self) -> list[int]:
-        return list(iter(self.playout.next_request, 0))
+        return list(iter(self.requests.next_request, 0))
+
+    @property
+    def credit(self) -> CreditStatistics:
+        return self.requests.statistics()
+
+
+class PositionedLine(Line):
+    """The same with the credit of v2, and a client that keeps within it or not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.window = Window(self.playout, AudioFormat(8_000))
+        self.sent = 0
+        """Samples of the generation in progress."""
+
+    def say(
+        self, samples: int, *, end: bool = False, more: bool = True, delay_ms: int = 0
+    ) -> CloseCode | None:
+        """Send samples that name their own position, from 1 on."""
+        message = AudioMessage(
+            0,
+            (END if end else 0) | (MORE if more else 0),
+            delay_ms,
+            self.playout.generation,
+            self.sent,
+            speech(samples, self.sent % 30_000 + 1),
+        )
+        self.sent += samples
+        return self.window.receive(message)
+
+    def clear(self) -> int:
+        """Interrupt; return the bytes dropped."""
+        self.sent = 0
+        return self.window.clear()

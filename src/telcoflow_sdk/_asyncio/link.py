@@ -74,7 +74,15 @@ class WebSocketLink(picows.WSListener):
     Concurrency: the event loop's thread only. Nothing waits but `wait_closed`.
     """
 
-    __slots__ = ("_assembler", "_close_timer", "_closed", "_events", "_is_closed", "_transport")
+    __slots__ = (
+        "_assembler",
+        "_close_timer",
+        "_closed",
+        "_events",
+        "_is_closed",
+        "_subprotocol",
+        "_transport",
+    )
 
     def __init__(self, events: LinkEvents) -> None:
         self._events = events
@@ -83,6 +91,12 @@ class WebSocketLink(picows.WSListener):
         self._close_timer: asyncio.TimerHandle | None = None
         self._closed: asyncio.Future[None] | None = None
         self._is_closed = False
+        self._subprotocol: str | None = None
+
+    @property
+    def subprotocol(self) -> str | None:
+        """See `Link`."""
+        return self._subprotocol
 
     def send_text(self, data: bytes) -> None:
         """Queue one text message of UTF-8; does nothing once closing."""
@@ -117,6 +131,7 @@ class WebSocketLink(picows.WSListener):
     def on_ws_connected(self, transport: picows.WSTransport) -> None:
         """Called by picows."""
         self._transport = transport
+        self._subprotocol = transport.response.headers.get("Sec-WebSocket-Protocol")
         try:
             self._events.link_opened(self)
         except Exception:

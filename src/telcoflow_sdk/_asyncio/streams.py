@@ -10,6 +10,7 @@ import asyncio
 import weakref
 
 from telcoflow_sdk.audio.backlog import Backlog
+from telcoflow_sdk.audio.format import BYTES_PER_SAMPLE, AudioFormat
 
 BACKLOG_MS = 10_000
 """How much audio is kept for an iterator that does not read, and before the first one."""
@@ -25,12 +26,30 @@ class AudioStream:
     Concurrency: one task at a time may iterate.
     """
 
-    __slots__ = ("__weakref__", "_backlog", "_has_ended", "_loop", "_waiter")
+    __slots__ = (
+        "__weakref__",
+        "_backlog",
+        "_end",
+        "_has_ended",
+        "_loop",
+        "_missing",
+        "_offset",
+        "_sample_rate_hz",
+        "_waiter",
+    )
 
     def __init__(
-        self, backlog: Backlog, loop: asyncio.AbstractEventLoop, *, has_ended: bool
+        self,
+        backlog: Backlog,
+        loop: asyncio.AbstractEventLoop,
+        sample_rate_hz: int,
+        *,
+        has_ended: bool,
     ) -> None:
         self._backlog = backlog
+        self._sample_rate_hz = sample_rate_hz
+        self._offset = self._end = -1  # of the chunk last returned, samples; -1: not known
+        self._missing = 0  # before it
         self._loop = loop  # kept: asking for the running one costs a system call on Python 3.11
         self._has_ended = has_ended
         self._waiter: asyncio.Future[None] | None = None
@@ -45,6 +64,24 @@ class AudioStream:
         """Audio that was lost because this iterator fell behind."""
         return self._backlog.dropped_bytes
 
+    @property
+    def position_ms(self) -> float | None:
+        """Where the chunk last returned begins, ms from the moment the call was placed.
+
+        Marks and gaps are told on the same axis. None before the first chunk, and on media
+        protocol v1, which does not tell.
+        """
+        return None if self._offset < 0 else self._offset * 1000 / self._sample_rate_hz
+
+    @property
+    def gap_ms(self) -> float:
+        """How much is missing between the chunk last returned and the one before it, ms.
+
+        Audio that was dropped because this iterator or the link fell behind, or lost in an
+        outage: silence of the speaker's is audio and never missing.
+        """
+        return self._missing * 1000 / self._sample_rate_hz
+
     def __aiter__(self) -> AudioStream:
         return self
 
@@ -57,7 +94,7 @@ class AudioStream:
 
         Cancellation: loses no audio.
         """
-        while (chunk := self._backlog.take()) is None:
+        while (oldest := self._backlog.take()) is None:
             if self._has_ended:
                 raise StopAsyncIteration
             if self._waiter is not None:
@@ -67,6 +104,11 @@ class AudioStream:
                 await self._waiter
             finally:
                 self._waiter = None
+        offset, chunk = oldest
+        if offset >= 0:
+            self._missing = offset - self._end if self._end >= 0 else 0
+            self._offset = offset
+            self._end = offset + len(chunk) // BYTES_PER_SAMPLE
         return chunk
 
     async def aclose(self) -> None:
@@ -74,10 +116,10 @@ class AudioStream:
         self._backlog.clear()
         self.end()
 
-    def deliver(self, chunk: bytes) -> None:
-        """Queue audio that arrived. Called by the call."""
+    def deliver(self, chunk: bytes, offset: int) -> None:
+        """Queue audio that arrived, and its place. Called by the call."""
         if not self._has_ended:
-            self._backlog.put(chunk)
+            self._backlog.put(chunk, offset)
             self._wake()
 
     def end(self) -> None:
@@ -96,33 +138,45 @@ class AudioInbox:
     Iterators are held weakly: one that the application let go is gone, with its queue.
 
     Args:
-        limit_bytes: What is kept for each iterator.
+        audio_format: Of the audio; `BACKLOG_MS` of it are kept for each iterator.
         loop: Where they are iterated.
     """
 
-    __slots__ = ("_has_ended", "_limit_bytes", "_loop", "_preroll", "_streams")
+    __slots__ = (
+        "_has_ended",
+        "_limit_bytes",
+        "_loop",
+        "_preroll",
+        "_sample_rate_hz",
+        "_streams",
+    )
 
-    def __init__(self, limit_bytes: int, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, audio_format: AudioFormat, loop: asyncio.AbstractEventLoop) -> None:
+        limit_bytes = audio_format.ms_to_bytes(BACKLOG_MS)
         self._limit_bytes = limit_bytes
+        self._sample_rate_hz = audio_format.sample_rate_hz
         self._loop = loop
         self._preroll: Backlog | None = Backlog(limit_bytes)
         self._streams: list[weakref.ref[AudioStream]] = []
         self._has_ended = False
 
-    def deliver(self, chunk: bytes) -> None:
-        """Take audio that arrived."""
+    def deliver(self, chunk: bytes, offset: int = -1) -> None:
+        """Take audio that arrived, and its place on the call's time axis if that is known."""
         if self._preroll is not None:
-            self._preroll.put(chunk)
+            self._preroll.put(chunk, offset)
         for reference in self._streams:
             stream = reference()
             if stream is not None:
-                stream.deliver(chunk)
+                stream.deliver(chunk, offset)
 
     def stream(self) -> AudioStream:
         """Return a new iterator; the first one gets what has arrived before it."""
         backlog, self._preroll = self._preroll, None
         stream = AudioStream(
-            backlog or Backlog(self._limit_bytes), self._loop, has_ended=self._has_ended
+            backlog or Backlog(self._limit_bytes),
+            self._loop,
+            self._sample_rate_hz,
+            has_ended=self._has_ended,
         )
         if not self._has_ended:
             self._streams.append(weakref.ref(stream, self._forget))

@@ -12,6 +12,8 @@ from collections import deque
 class Backlog:
     """Chunks of PCM in order of arrival, the oldest dropped and counted when there is no room.
 
+    Each keeps its place on the call's time axis, in samples; -1 where that is not known.
+
     For a listener who fell behind, late audio is worth less than current audio.
 
     Args:
@@ -22,7 +24,7 @@ class Backlog:
 
     def __init__(self, limit_bytes: int) -> None:
         self._limit_bytes = limit_bytes
-        self._chunks: deque[bytes] = deque()
+        self._chunks: deque[tuple[int, bytes]] = deque()
         self._queued_bytes = 0
         self._dropped_bytes = 0
 
@@ -36,22 +38,22 @@ class Backlog:
         """What was never taken because newer audio needed its place."""
         return self._dropped_bytes
 
-    def put(self, chunk: bytes) -> None:
+    def put(self, chunk: bytes, offset: int) -> None:
         """Queue `chunk`, dropping from the front what no longer fits."""
-        self._chunks.append(chunk)
+        self._chunks.append((offset, chunk))
         self._queued_bytes += len(chunk)
         while self._queued_bytes > self._limit_bytes:
-            oldest = len(self._chunks.popleft())
+            oldest = len(self._chunks.popleft()[1])
             self._queued_bytes -= oldest
             self._dropped_bytes += oldest
 
-    def take(self) -> bytes | None:
-        """Return the oldest chunk, or None when nothing waits."""
+    def take(self) -> tuple[int, bytes] | None:
+        """Return the oldest chunk and its place, or None when nothing waits."""
         if not self._chunks:
             return None
-        chunk = self._chunks.popleft()
-        self._queued_bytes -= len(chunk)
-        return chunk
+        oldest = self._chunks.popleft()
+        self._queued_bytes -= len(oldest[1])
+        return oldest
 
     def clear(self) -> None:
         """Drop everything."""

@@ -167,6 +167,30 @@ class ConcurrentByteBuffer:
             self._cleared_bytes += dropped_bytes
             return dropped_bytes
 
+    def drop_odd_byte(self) -> None:
+        """Drop the last byte if half a sample is queued: its other half will not come."""
+        with self._lock:
+            if not self.queued_bytes & 1:
+                return
+            self.queued_bytes -= 1
+            self._cleared_bytes += 1
+            last = self._chunks.pop()
+            start = self._head_offset if not self._chunks else 0
+            if len(last) - start > 1:
+                self._chunks.append(last[:-1])
+            elif not self._chunks:
+                self._head_offset = 0
+
+    @property
+    def capacity_bytes(self) -> int:
+        """The most that may be queued."""
+        return self._capacity_bytes
+
+    @property
+    def is_sealed(self) -> bool:
+        """Whether what is written is discarded, or refused."""
+        return self._intake is not _Intake.OPEN
+
     def seal(self) -> None:
         """From now on discard and count writes; what is queued can still be read."""
         with self._lock:

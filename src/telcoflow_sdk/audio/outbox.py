@@ -6,12 +6,10 @@ Implements `buffer_request` of docs/reference/wire.md §3 and docs/explanation/f
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 
-from telcoflow_sdk.audio.buffer import ConcurrentByteBuffer
 from telcoflow_sdk.audio.format import BYTES_PER_SAMPLE, AudioFormat, BytesLike
-from telcoflow_sdk.audio.wav import WavError, begins_like_wav, parse_wav_header
+from telcoflow_sdk.audio.intake import Intake
 
 MAX_AUDIO_BYTES = 64 * 1024 - BYTES_PER_SAMPLE
 """Audio in one message: with the channel byte it stays below what either end accepts."""
@@ -23,8 +21,6 @@ _MAX_REQUESTS = 64
 """Requests kept apart; more are added to the last one, so that a flood of them costs nothing."""
 
 _CHANNEL = b"\x00"
-
-_logger = logging.getLogger("telcoflow_sdk.media_connection")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +70,9 @@ class Outbox:
     """
 
     __slots__ = (
-        "_audio_format",
         "_buffer",
         "_credit_bytes",
-        "_has_warned_of_wav",
+        "_intake",
         "_marks",
         "_odd_credit",
         "_overdue_bytes",
@@ -86,8 +81,8 @@ class Outbox:
     )
 
     def __init__(self, audio_format: AudioFormat, capacity_bytes: int) -> None:
-        self._audio_format = audio_format
-        self._buffer = ConcurrentByteBuffer(capacity_bytes)
+        self._intake = Intake(audio_format, capacity_bytes)
+        self._buffer = self._intake.buffer
         self._requests: list[int] = []  # even sizes, oldest first
         self._credit_bytes = 0  # their sum
         self._odd_credit = 0  # 0 or 1: half a sample that was asked for
@@ -96,7 +91,11 @@ class Outbox:
         # In order: name, and the audio between the mark before it (or the front) and it. Read
         # and dropped from the loop only, so no other thread can make these wrong.
         self._marks: dict[str, int] = {}
-        self._has_warned_of_wav = False
+
+    @property
+    def intake(self) -> Intake:
+        """Where audio comes in."""
+        return self._intake
 
     @property
     def queued_bytes(self) -> int:
@@ -107,6 +106,11 @@ class Outbox:
     def sent_bytes(self) -> int:
         """Audio that left, over the whole call."""
         return self._sent_bytes
+
+    @property
+    def is_sealed(self) -> bool:
+        """Whether what is written is discarded, or refused."""
+        return self._buffer.is_sealed
 
     @property
     def has_credit(self) -> bool:
@@ -129,23 +133,8 @@ class Outbox:
         return self._buffer.queued_bytes < BYTES_PER_SAMPLE and not self._marks
 
     def write(self, data: BytesLike) -> None:
-        """Queue PCM, all of it or nothing.
-
-        Args:
-            data: Little-endian signed 16-bit mono at the call's rate, any length. The header
-                of a WAV file in exactly that format is left out.
-
-        Raises:
-            BufferFullError: it does not fit; nothing changed.
-            BufferClosedError: the call has ended.
-            ValueError: a WAV file in another format.
-            TypeError: not bytes-like.
-        """
-        if type(data) is not bytes:
-            data = memoryview(data).tobytes()
-        if data[:4] == b"RIFF" and begins_like_wav(data):
-            data = self._without_header(data)
-        self._buffer.write(data)
+        """Queue PCM; see `Intake.write`."""
+        self._intake.write(data)
 
     def grant(self, requested_bytes: int) -> None:
         """Add to what the server is ready to take; nothing takes it away again.
@@ -239,6 +228,14 @@ class Outbox:
         self._marks = dict.fromkeys(self._marks, 0)
         return dropped_bytes
 
+    def drop_unsent(self) -> int:
+        """Do what `clear` does: over v1 there is nothing that only an interruption drops."""
+        return self.clear()
+
+    def end_utterance(self) -> None:
+        """Half a sample belongs to no other utterance; on v1 that is all there is to say."""
+        self._buffer.drop_odd_byte()
+
     def seal(self) -> None:
         """Fix the end of the goodbye: what is written from now on is discarded and counted."""
         self._buffer.seal()
@@ -275,28 +272,3 @@ class Outbox:
         size = min(size, ahead_bytes)
         self._marks[name] = ahead_bytes - size
         return size
-
-    def _without_header(self, data: bytes) -> bytes:
-        rate_hz = self._audio_format.sample_rate_hz
-        wanted = f"send raw PCM: signed 16-bit little-endian, mono, {rate_hz} Hz, without a header"
-        try:
-            header = parse_wav_header(data)
-        except WavError as error:
-            raise ValueError(f"{error}; {wanted}") from None
-        if (header.is_pcm, header.channels, header.sample_rate_hz, header.sample_bits) != (
-            True,
-            1,
-            rate_hz,
-            8 * BYTES_PER_SAMPLE,
-        ):
-            raise ValueError(
-                f"this WAV is {header.sample_rate_hz} Hz, {header.channels} channel(s), "
-                f"{header.sample_bits}-bit{'' if header.is_pcm else ', not PCM'}: convert it and "
-                f"{wanted}, or connect with another sample_rate"
-            )
-        if not self._has_warned_of_wav:
-            self._has_warned_of_wav = True
-            _logger.warning(
-                "WAV headers are left out of the audio of this call; %s to save the search", wanted
-            )
-        return header.samples_in(data)

@@ -9,12 +9,18 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
+from telcoflow_sdk.audio.format import BYTES_PER_SAMPLE, AudioFormat
+
 _PCM = 0x0001
 _EXTENSIBLE = 0xFFFE
 
 _FORMAT_CHUNK = struct.Struct("<HHIIHH")
 _CHUNK_HEADER = struct.Struct("<4sI")
 _RIFF_HEADER_BYTES = 12
+
+
+MAX_HEADER_BYTES = 64 * 1024
+"""What is read of a file to find its first sample; headers with cover pictures are longer."""
 
 
 class WavError(ValueError):
@@ -41,6 +47,20 @@ class WavHeader:
     data_start: int
     data_bytes: int
 
+    def require(self, audio_format: AudioFormat) -> None:
+        """Return if the samples are PCM of this format, one channel; else say what to do.
+
+        Raises:
+            ValueError: they are not.
+        """
+        wanted = (True, 1, audio_format.sample_rate_hz, 8 * BYTES_PER_SAMPLE)
+        if (self.is_pcm, self.channels, self.sample_rate_hz, self.sample_bits) != wanted:
+            raise ValueError(
+                f"this WAV is {self.sample_rate_hz} Hz, {self.channels} channel(s), "
+                f"{self.sample_bits}-bit{'' if self.is_pcm else ', not PCM'}: convert it and "
+                f"{wanted_of(audio_format)}, or connect with another sample_rate"
+            )
+
     def samples_in(self, data: bytes) -> bytes:
         """Return the audio in `data`, without the header and without chunks after the samples.
 
@@ -50,6 +70,12 @@ class WavHeader:
         if self.data_bytes == 0 or end > len(data):
             end = len(data)
         return data[self.data_start : end]
+
+
+def wanted_of(audio_format: AudioFormat) -> str:
+    """Return, as part of an error, what an application should send."""
+    rate_hz = audio_format.sample_rate_hz
+    return f"send raw PCM: signed 16-bit little-endian, mono, {rate_hz} Hz, without a header"
 
 
 def begins_like_wav(data: bytes) -> bool:

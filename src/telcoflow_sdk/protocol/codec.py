@@ -16,6 +16,7 @@ from telcoflow_sdk.protocol.messages import (
     Command,
     ControlEvent,
     ControlRequest,
+    Hello,
     MediaEvent,
 )
 
@@ -30,6 +31,7 @@ _control_events: msgspec.json.Decoder[ControlEvent] = msgspec.json.Decoder(
     ControlEvent, strict=False
 )
 _commands: msgspec.json.Decoder[Command] = msgspec.json.Decoder(Command)
+_hellos: msgspec.json.Decoder[Hello] = msgspec.json.Decoder(Hello)
 _media_events: msgspec.json.Decoder[MediaEvent] = msgspec.json.Decoder(MediaEvent, strict=False)
 
 
@@ -72,6 +74,11 @@ def decode_command(data: bytes | str) -> Command:
     return _decode(_commands, data, frozenset({"command"}))
 
 
+def decode_hello(data: bytes | str) -> Hello:
+    """Parse a client's first message on a media link of v2. Raises `ProtocolViolation`."""
+    return _decode(_hellos, data, frozenset({"hello"}))
+
+
 def decode_media_event(data: bytes | str) -> MediaEvent:
     """Parse what a server sent on the media link. Raises `ProtocolViolation`."""
     return _decode(_media_events, data, MEDIA_EVENT_TYPES)
@@ -81,7 +88,7 @@ CONTROL_REQUEST_TYPES = frozenset({"setup", "session.open", "session.ready", "se
 CONTROL_EVENT_TYPES = frozenset(
     {"setup.done", "response", "session.notify", "call.in", "session.closed", "error"}
 )
-MEDIA_EVENT_TYPES = frozenset({"buffer_request", "command_response", "call_event"})
+MEDIA_EVENT_TYPES = frozenset({"buffer_request", "command_response", "call_event", "welcome"})
 
 
 def _decode(decoder: msgspec.json.Decoder[T], data: bytes | str, types: frozenset[str]) -> T:

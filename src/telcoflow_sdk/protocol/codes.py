@@ -25,6 +25,10 @@ class ErrorCode(StrEnum):
     MALFORMED_MESSAGE = "MALFORMED_MESSAGE"  # not JSON, not an object, or of wrong types
     MALFORMED_AUDIO = "MALFORMED_AUDIO"  # a binary message too short to hold audio
     INVALID_CHANNEL = "INVALID_CHANNEL"  # audio for a channel that takes none
+    INVALID_POSITION = "INVALID_POSITION"  # a place in the agent's audio that cannot be
+    INVALID_SEQUENCE = "INVALID_SEQUENCE"  # a message was left out
+    TOO_MANY_MARKS = "TOO_MANY_MARKS"  # marks and changes of mode that wait for their place
+    UNSUPPORTED = "UNSUPPORTED"  # from our client: the link's protocol is too old for it
     INVALID_COMMAND = "INVALID_COMMAND"  # no such command
     INVALID_STATE = "INVALID_STATE"  # the command exists, not in this state of the call
     INVALID_WAV = "INVALID_WAV"  # HTTP 400: an upload that is no WAV file we can play
@@ -60,9 +64,13 @@ class CloseCode(IntEnum):
     MESSAGE_TOO_BIG = 1009
     INTERNAL_ERROR = 1011
     BAD_MESSAGES = 4400  # too many malformed messages in a row
-    SETUP_TIMEOUT = 4408  # control link: no `setup` in time
+    SETUP_TIMEOUT = 4408  # no `setup` or `hello` in time
     CALL_ENDED = 4410
     SLOW_READER = 4413  # did not read for too long
+    BAD_POSITION = 4420  # audio that goes back, leaves a hole, or is of no generation
+    SUPERSEDED = 4421  # the call has a newer media link
+    BAD_SEQUENCE = 4422  # a text message was left out
+    CREDIT_OVERRUN = 4423  # more audio than the window allows
     FLOOD = 4429  # more messages per second than allowed
     DRAINING = 4503
 

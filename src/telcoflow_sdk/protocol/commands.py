@@ -1,7 +1,7 @@
 """The names of call commands and events on the wire, and how long a command may take.
 
 Not here: who may send them when (the server's `call/state.py`).
-Implements docs/reference/wire.md §2.
+Implements docs/reference/wire.md §2 and "Commands" of docs/reference/wire-v2.md.
 """
 
 from __future__ import annotations
@@ -20,6 +20,10 @@ class CommandName(StrEnum):
     CLOSE = "call.close"
     DISCONNECT = "call.disconnect"
     INTERRUPT = "agent.interrupt"
+    # Of protocol v2 only.
+    MARK = "agent.mark"
+    PAUSE = "agent.pause"
+    RESUME = "agent.resume"
 
 
 class CallEventName(StrEnum):
@@ -28,6 +32,9 @@ class CallEventName(StrEnum):
     TERMINATED = "call.terminated"
     ERROR = "call.error"
     PROGRESS = "call.progress"
+    MARK_PLAYED = "mark.played"
+    MARK_CLEARED = "mark.cleared"
+    GAP = "media.gap"
 
 
 class DialProgress(StrEnum):
@@ -39,7 +46,28 @@ class DialProgress(StrEnum):
     FAILED = "failed"
 
 
+class GapCause(StrEnum):
+    """Why there was silence inside an utterance of the agent's."""
+
+    AGENT_SILENT = "agent_silent"  # the client had nothing to send
+    CLIENT_LATE = "client_late"  # it had, and its process was busy
+    NETWORK_LATE = "network_late"  # it had, and sent it in time
+    UNKNOWN = "unknown"  # protocol v1 does not tell
+
+
 MODE_COMMANDS = frozenset({CommandName.WHISPER, CommandName.BARGE, CommandName.SPY})
+
+V2_COMMANDS = frozenset({CommandName.MARK, CommandName.PAUSE, CommandName.RESUME})
+"""What a link of protocol v1 has no words for."""
+
+POSITIONED_COMMANDS = MODE_COMMANDS | {
+    CommandName.CONNECT,
+    CommandName.CLOSE,
+    CommandName.DISCONNECT,
+    CommandName.MARK,
+    CommandName.INTERRUPT,
+}
+"""Commands that on protocol v2 name their place among the agent's audio."""
 
 DEFAULT_RING_TIME_S = 60
 MIN_RING_TIME_S = 1

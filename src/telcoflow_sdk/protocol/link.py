@@ -37,6 +37,10 @@ class LinkUntrusted(LinkError):
 class Link(Protocol):
     """An open link. Nothing waits but `wait_closed`."""
 
+    @property
+    def subprotocol(self) -> str | None:
+        """What both ends agreed on in the handshake (RFC 6455 §1.9), or None."""
+
     def send_text(self, data: bytes) -> None:
         """Queue one text message of UTF-8; does nothing once closing."""
 

@@ -1,111 +1,60 @@
 """The client's end of one call's media link: states, commands, audio. No I/O, no clock.
 
-Not here: the socket (`_asyncio/media.py`), what the application sees (`call.py`).
-Implements docs/reference/wire.md §2 and §3.
+Not here: the socket (`_asyncio/media.py`), what the application sees (`call.py`), how a link is
+replaced (`resuming.py`). Implements docs/reference/wire.md §2 and §3, and
+docs/reference/wire-v2.md.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
-from enum import StrEnum
 
-import msgspec
-
+from telcoflow_sdk.audio.arrivals import Arrival
 from telcoflow_sdk.audio.outbox import Outbox
-from telcoflow_sdk.exceptions import (
-    WSSCallClosedError,
-    WSSCallCommandError,
-    WSSCallCommandTimeoutError,
-    WSSCallError,
-)
+from telcoflow_sdk.audio.positioned import PositionedOutbox
+from telcoflow_sdk.exceptions import WSSCallClosedError, WSSCallCommandTimeoutError
 from telcoflow_sdk.protocol.codec import ProtocolViolation, decode_media_event
-from telcoflow_sdk.protocol.codes import ErrorCode
-from telcoflow_sdk.protocol.commands import CallEventName, CommandName, DialProgress
+from telcoflow_sdk.protocol.codes import CloseCode
+from telcoflow_sdk.protocol.commands import V2_COMMANDS, CallEventName, CommandName, DialProgress
 from telcoflow_sdk.protocol.in_flight import CommandsInFlight, waits_for_audio
+from telcoflow_sdk.protocol.media_events import (
+    Answered,
+    CommandSettled,
+    Connected,
+    EndCause,
+    Ended,
+    HoldEnded,
+    LinkInterrupted,
+    LinkResumed,
+    LinkViolated,
+    MediaOutput,
+    Progressed,
+    read_report,
+)
 from telcoflow_sdk.protocol.messages import (
     BufferRequest,
     CallEventData,
     CommandResponse,
     CommandResponseData,
-    InterruptResult,
+    Welcome,
 )
+from telcoflow_sdk.protocol.refusals import (
+    not_possible,
+    refused,
+    unacknowledged,
+    unanswered,
+    unsupported,
+)
+from telcoflow_sdk.protocol.requesting import RequestingLink
+from telcoflow_sdk.protocol.resuming import ResumingLink
+from telcoflow_sdk.protocol.sequence import SequenceFull, SkippedMessage
 from telcoflow_sdk.protocol.states import TRANSITIONS, CallState
-
-_MIXED_CHANNEL = 0
 
 _CONNECT_DISTURBS = frozenset({CommandName.ANSWER, CommandName.CONNECT})
 """What must wait until a `call.connect` has its answer, besides what needs a connected call."""
 
 _logger = logging.getLogger("telcoflow_sdk.media_connection")
-
-
-class EndCause(StrEnum):
-    """How the client learned that a call is over: a closed set, for logs."""
-
-    TERMINATED = "terminated"  # the server said so
-    HUNG_UP = "hung_up"  # our close or disconnect succeeded
-    LINK_LOST = "link_lost"  # the media link broke
-    SESSION_CLOSED = "session_closed"  # said on the control link
-    ABANDONED = "abandoned"  # given up here: the server was silent, or the client closes
-
-
-@dataclass(frozen=True, slots=True)
-class Answered:
-    """The call is ours and audio flows."""
-
-
-@dataclass(frozen=True, slots=True)
-class Connected:
-    """The callee answered: caller, callee and agent hear each other."""
-
-
-@dataclass(frozen=True, slots=True)
-class Progressed:
-    """Dialling a person came further."""
-
-    progress: DialProgress
-
-
-@dataclass(frozen=True, slots=True)
-class HoldEnded:
-    """Commands were held for too long: the audio in front of them is dropped, they go now."""
-
-    dropped_bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """The call is over; nothing follows."""
-
-    cause: EndCause
-
-
-@dataclass(frozen=True, slots=True)
-class ErrorReported:
-    """The server reports trouble in the call, which goes on."""
-
-    error_code: str
-    error_message: str
-
-
-@dataclass(frozen=True, slots=True)
-class CommandSettled:
-    """A command was answered, or never will be.
-
-    Attributes:
-        command_id: As `MediaEngine.send_command` returned it.
-        result: What an interrupt did on the server; None for every other command.
-        error: Why it failed, or None.
-    """
-
-    command_id: str
-    result: InterruptResult | None
-    error: WSSCallError | None
-
-
-MediaOutput = Answered | Connected | Progressed | HoldEnded | Ended | ErrorReported | CommandSettled
 
 
 class MediaEngine:
@@ -130,11 +79,10 @@ class MediaEngine:
         "_failure",
         "_ignored_messages",
         "_messages",
-        "_odd_bytes",
         "_outbox",
         "_progress",
-        "_request",
-        "_requested_bytes",
+        "_requesting",
+        "_resuming",
         "_ring_time_s",
         "_state",
     )
@@ -147,17 +95,15 @@ class MediaEngine:
         channels: int = 1,
         ring_time_s: int | None = None,
     ) -> None:
-        self._outbox = outbox
+        self._outbox: Outbox | PositionedOutbox = outbox
+        self._requesting = RequestingLink(outbox, channels)  # on protocol v1
+        self._resuming: ResumingLink | None = None  # on protocol v2
         self._commands = CommandsInFlight(outbox, make_id)
         self._ring_time_s = ring_time_s
         self._state = CallState.PENDING
         self._progress: DialProgress | None = None
         self._failure: CallEventData | None = None
-        self._odd_bytes = [b""] * channels
         self._ignored_messages = 0
-        # The last request for audio as it came: 50 a second say the same, and are not parsed.
-        self._request: bytes | None = None
-        self._requested_bytes = 0
         self._messages: list[bytes] = []
         self._events: list[MediaOutput] = []
 
@@ -181,85 +127,159 @@ class MediaEngine:
         """Messages of the server's that were not understood."""
         return self._ignored_messages
 
+    def agree_on_v2(self, resuming: ResumingLink) -> None:
+        """Speak protocol v2 from the first link on, instead of v1."""
+        self._resuming = resuming
+        self._outbox = self._commands.positioned = resuming.outbox
+        waiting, self._messages = self._messages, []
+        for message in waiting:
+            resuming.number(message)
+
+    def link_opened(self) -> None:
+        """A link is there."""
+        if self._resuming is not None:
+            self._messages = [self._resuming.open()]
+
+    def receive_binary(self, message: bytes, now: float, lag_s: float) -> Arrival | None:
+        """Take one binary message of protocol v2; return audio that is new.
+
+        Args:
+            message: Audio, or a position.
+            now: Monotonic time, seconds.
+            lag_s: How long the event loop was blocked until now.
+        """
+        if self._state is CallState.DISCONNECTED or self._resuming is None:
+            return None
+        try:
+            return self._resuming.receive_binary(message, now, lag_s)
+        except ProtocolViolation as violation:
+            self._ignore(violation)
+            return None
+
     def receive_audio(self, message: bytes) -> bytes:
-        """Take one binary message; return its PCM in whole samples, b"" when there is none.
+        """Take one binary message of v1; return its PCM in whole samples, b"" when there is none.
 
         What is returned belongs to the channel in the message's first byte. Channels that were
         not asked for are dropped.
         """
         if self._state is CallState.DISCONNECTED:
             return b""
-        odd_bytes = self._odd_bytes
-        if len(message) < 2 or message[0] >= len(odd_bytes):
+        pcm = self._requesting.receive_audio(message)
+        if pcm is None:
             self._ignored_messages += 1
             return b""
-        channel = message[0]
-        pcm = message[1:]
-        if odd_bytes[channel] or len(pcm) & 1:
-            # A sample cut in two by the message's end: its first half waits for the second.
-            pcm = odd_bytes[channel] + pcm
-            whole_bytes = len(pcm) & ~1
-            odd_bytes[channel] = pcm[whole_bytes:]
-            pcm = pcm[:whole_bytes]
         return pcm
 
-    def receive_message(self, data: bytes) -> None:
+    def receive_message(self, data: bytes, now: float) -> None:
         """Take one text message of the server's; what is not understood is counted."""
         if self._state is CallState.DISCONNECTED:
             return
-        if data == self._request:
-            self._outbox.grant(self._requested_bytes)
+        if self._requesting.grant_again(data):
             return
         try:
-            message = decode_media_event(data)
+            self._receive(data, now)
+        except SkippedMessage as violation:
+            _logger.warning("the server broke the rules of a media link: %s", violation)
+            self._violated(CloseCode.BAD_SEQUENCE)
         except ProtocolViolation as violation:
-            self._ignored_messages += 1
-            _logger.debug("ignored a message on a media link: %s", violation)
+            self._ignore(violation)
+
+    def _receive(self, data: bytes, now: float) -> None:
+        message = decode_media_event(data)
+        resuming = self._resuming
+        if isinstance(message, Welcome):
+            if resuming is not None:
+                self._welcomed(resuming, message, now)
+        elif resuming is not None and not resuming.is_new(data):
             return
-        if isinstance(message, BufferRequest):
-            if message.data.channel_id == _MIXED_CHANNEL:
-                self._request, self._requested_bytes = data, message.data.requested_bytes
-                self._outbox.grant(self._requested_bytes)
+        elif isinstance(message, BufferRequest):
+            if resuming is None:
+                self._requesting.grant(data, message.data)
         elif isinstance(message, CommandResponse):
             self._command_answered(message.data)
         else:
             self._call_event(message.data)
 
-    def send_command(self, name: CommandName, now: float, *, ring_time_s: int | None = None) -> str:
+    def _violated(self, code: CloseCode) -> None:
+        """The link must be closed, and what the server knows of the call is not to be trusted."""
+        self._events.append(LinkViolated(code))
+        self._end(EndCause.LINK_LOST)
+
+    def _ignore(self, violation: ProtocolViolation) -> None:
+        self._ignored_messages += 1
+        _logger.debug("ignored a message on a media link: %s", violation)
+
+    def _welcomed(self, resuming: ResumingLink, message: Welcome, now: float) -> None:
+        try:
+            messages, resumption = resuming.welcome(message.data, now)
+        except ProtocolViolation as violation:
+            _logger.warning("the server broke the rules of a media link: %s", violation)
+            self._violated(CloseCode.BAD_POSITION)
+            return
+        self._messages = messages
+        if resumption is not None:
+            self._events.append(LinkResumed(resumption))
+
+    def send_command(
+        self,
+        name: CommandName,
+        now: float,
+        *,
+        ring_time_s: int | None = None,
+        mark: str | None = None,
+    ) -> str:
         """Send a command; its `CommandSettled` follows, in any case.
 
-        In a call that was answered, `call.connect` and changes of mode are held until the audio
-        queued before them has left; audio queued later stays behind them.
+        In a call that was answered, `call.connect` and changes of mode hold for the audio queued
+        after them: on v2 they say so, on v1 they are held until the audio before them has left.
 
         Args:
-            name: Which.
+            name: Which. An interrupt tells the server of the last `clear` of the outbox.
             now: Monotonic time, seconds.
             ring_time_s: For `call.connect`.
+            mark: For `agent.mark`: its name.
 
         Returns:
             The id of the command.
 
         Raises:
             WSSCallClosedError: the call has ended.
-            WSSCallCommandError: `INVALID_STATE`, nothing was sent; or why the person called did
-                not answer.
+            WSSCallCommandError: `INVALID_STATE`, or `UNSUPPORTED` by the server's protocol,
+                nothing was sent; or why the person called did not answer.
         """
         if name is CommandName.ANSWER and self._failure is not None:
-            raise _failed(self._failure)
+            raise unanswered(self._failure)
         if self._state is CallState.DISCONNECTED:
             raise WSSCallClosedError
         if (self._state, name) not in TRANSITIONS:
-            raise _invalid_state(name, f"while the call is {self._state}")
+            raise not_possible(name, f"while the call is {self._state}")
         if name in _CONNECT_DISTURBS and self._commands.has(CommandName.CONNECT):
-            raise _invalid_state(name, f"while {CommandName.CONNECT} is in progress")
+            raise not_possible(name, f"while {CommandName.CONNECT} is in progress")
         if name is CommandName.ANSWER:
             ring_time_s = self._ring_time_s
+        if self._resuming is None and name in V2_COMMANDS:
+            raise unsupported(name)
         # Nobody hears a call that rings, so there is nothing to wait for.
-        held = waits_for_audio(name) and self._state is not CallState.PENDING
-        command_id, message = self._commands.add(name, ring_time_s, now, held=held)
+        held = self._resuming is None and (
+            waits_for_audio(name) and self._state is not CallState.PENDING
+        )
+        command_id, message = self._commands.add(name, ring_time_s, now, held=held, mark=mark)
         if message is not None:
-            self._messages.append(message)
+            self._say(name, command_id, message)
         return command_id
+
+    def _say(self, name: CommandName, command_id: str, message: bytes) -> None:
+        resuming = self._resuming
+        if resuming is None:
+            self._messages.append(message)
+            return
+        try:
+            numbered = resuming.number(message)
+        except SequenceFull as error:
+            self._commands.settle(command_id)
+            raise unacknowledged(name, str(error)) from None
+        if resuming.is_welcome:
+            self._messages.append(numbered)
 
     def release_command(self, now: float) -> bool:
         """Send the next held command if the audio in front of it has left; return whether."""
@@ -279,16 +299,31 @@ class MediaEngine:
         """The call is over, for a reason outside this link; does nothing after the end."""
         self._end(cause)
 
-    def link_lost(self) -> None:
-        """The link is gone, and with it the call: v1 cannot resume one."""
-        self._end(EndCause.LINK_LOST)
+    def link_lost(self, now: float, *, is_final: bool = False) -> None:
+        """The link is gone: for now, or with it the call.
+
+        Args:
+            now: Monotonic time, seconds.
+            is_final: No other link can replace it, as on v1 none can.
+        """
+        if self._resuming is None or is_final:
+            self._end(EndCause.LINK_LOST)
+            return
+        self._messages.clear()  # they are kept, and numbered
+        if self._state is not CallState.DISCONNECTED and self._resuming.lose(now):
+            self._events.append(LinkInterrupted())
 
     def next_deadline(self) -> float | None:
         """Return when `expire` must be called, or None."""
-        return self._commands.next_deadline()
+        deadlines = [self._commands.next_deadline()]
+        if self._resuming is not None and self._state is not CallState.DISCONNECTED:
+            deadlines.append(self._resuming.deadline)
+        return min((one for one in deadlines if one is not None), default=None)
 
     def expire(self, now: float) -> None:
-        """Give up commands that were not answered in time, and end holds that took too long."""
+        """Give up what has waited too long: commands, held ones, and a link that is not back."""
+        if self._resuming is not None and self._resuming.is_due(now):
+            self._end(EndCause.LINK_LOST)
         unanswered, dropped_bytes = self._commands.expire(now)
         for command_id, name in unanswered:
             error = WSSCallCommandTimeoutError(name)
@@ -307,16 +342,16 @@ class MediaEngine:
         return events
 
     def _command_answered(self, response: CommandResponseData) -> None:
-        name = self._commands.settle(response.command_id)
-        if name is None:
+        waiting = self._commands.settle(response.command_id)
+        if waiting is None:
             return
+        name = waiting.name
         if not response.success:
-            error = _refusal(name, response)
+            error = refused(name, response)
             self._events.append(CommandSettled(response.command_id, None, error))
             return
-        result = None
-        if name is CommandName.INTERRUPT:
-            result = _interrupt_result(response.result)
+        is_interrupt = name is CommandName.INTERRUPT
+        result = waiting.interrupted(response.result) if is_interrupt else None
         self._events.append(CommandSettled(response.command_id, result, None))
         # The server acted on its own state, which ours may have left meanwhile.
         target = TRANSITIONS.get((self._state, name))
@@ -330,24 +365,19 @@ class MediaEngine:
         self._events.append(Connected() if state is CallState.CONNECTED else Answered())
 
     def _call_event(self, data: CallEventData) -> None:
-        match data.event:
-            case CallEventName.TERMINATED:
-                self._end(EndCause.TERMINATED)
-            case CallEventName.ERROR:
-                self._events.append(ErrorReported(data.error_code or "", data.error_message or ""))
-            case CallEventName.PROGRESS:
-                self._progressed(data)
-            case _:
-                self._ignored_messages += 1
-
-    def _progressed(self, data: CallEventData) -> None:
-        try:
-            progress = DialProgress(data.state or "")
-        except ValueError:
+        if data.event == CallEventName.TERMINATED:
+            self._end(EndCause.TERMINATED)
+            return
+        report = read_report(data)
+        if report is None:
             self._ignored_messages += 1
             return
+        self._events.append(report)
+        if isinstance(report, Progressed):
+            self._progressed(report.progress, data)
+
+    def _progressed(self, progress: DialProgress, data: CallEventData) -> None:
         self._progress = progress
-        self._events.append(Progressed(progress))
         if self._ring_time_s is None or self._state is not CallState.PENDING:
             return
         # A call we placed: what becomes of it is known here, whether or not anybody asked.
@@ -364,29 +394,3 @@ class MediaEngine:
         for command_id in self._commands.abandon():
             self._events.append(CommandSettled(command_id, None, WSSCallClosedError()))
         self._events.append(Ended(cause))
-
-
-def _invalid_state(name: CommandName, why: str) -> WSSCallCommandError:
-    return WSSCallCommandError(name, ErrorCode.INVALID_STATE, f"{name} is not possible {why}")
-
-
-def _failed(data: CallEventData) -> WSSCallCommandError:
-    return WSSCallCommandError(CommandName.ANSWER, data.error_code or "", data.error_message or "")
-
-
-def _refusal(name: CommandName, response: CommandResponseData) -> WSSCallError:
-    match response.error_code:
-        case ErrorCode.TIMEOUT:
-            return WSSCallCommandTimeoutError(name)
-        case ErrorCode.CALL_ENDED:
-            return WSSCallClosedError()
-        case code:
-            return WSSCallCommandError(name, code or "", response.error_message or "")
-
-
-def _interrupt_result(result: object) -> InterruptResult:
-    """Read what the server says of an interrupt; one that says nothing is no error."""
-    try:
-        return msgspec.convert(result, InterruptResult, strict=False)
-    except msgspec.ValidationError:
-        return InterruptResult()

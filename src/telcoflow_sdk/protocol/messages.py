@@ -1,7 +1,8 @@
-"""Every message of protocol v1 as a type.
+"""Every message in JSON as a type.
 
 Not here: turning bytes into these and back (`codec.py`), what they cause (`control.py`,
-`media.py`, and the server's `call`). Implements docs/reference/wire.md §1 and §2.
+`media.py`, and the server's `call`), their numbers on protocol v2 (`sequence.py`). Implements
+docs/reference/wire.md §1 and §2, and the text messages of docs/reference/wire-v2.md.
 
 The wire mixes camelCase and snake_case; `rename` holds that at the border, Python sees one style.
 Fields that other servers are known to send as null accept `None`.
@@ -139,6 +140,13 @@ ControlEvent = SetupDone | Response | SessionNotify | CallIn | SessionClosed | C
 # Media link, client to server
 
 
+class Place(Struct, frozen=True, order=True):
+    """A place in the agent's audio, between two samples of one generation; on protocol v2."""
+
+    generation: Annotated[int, Meta(ge=0, le=2**32 - 1)]
+    offset: Annotated[int, Meta(ge=0, le=2**63 - 1)]
+
+
 class CommandData(Struct, frozen=True):
     """One command: its id is echoed in the response."""
 
@@ -146,6 +154,27 @@ class CommandData(Struct, frozen=True):
     command: Id
     timeout_ms: int = 10_000
     data: dict[str, Any] | UnsetType = UNSET
+    position: Place | UnsetType = UNSET
+
+
+class MarkData(Struct, frozen=True):
+    """The `data` of `agent.mark`."""
+
+    name: Id
+
+
+class HelloData(Struct, frozen=True):
+    """Which attempt of the client's this is, and what it has of the server's."""
+
+    epoch: Annotated[int, Meta(ge=1)]
+    seen: Annotated[int, Meta(ge=0)]
+    received: Annotated[list[Annotated[int, Meta(ge=0)]], Meta(min_length=1, max_length=3)]
+
+
+class Hello(Struct, frozen=True, tag_field="type", tag="hello"):
+    """First message on a media link of protocol v2."""
+
+    data: HelloData
 
 
 class Command(Struct, frozen=True, tag_field="type", tag="command"):
@@ -171,16 +200,49 @@ class BufferRequest(Struct, frozen=True, tag_field="type", tag="buffer_request")
     data: BufferRequestData
 
 
+class WelcomeData(Struct, frozen=True):
+    """What the server has of the client's, and what the next `hello` needs.
+
+    Attributes:
+        epoch: That of the `hello`.
+        seen: The last text message of the client's that arrived.
+        generation: Of the agent's audio, as the server knows it.
+        received: How far it has that, samples.
+        continues: Where its own audio goes on, for each channel, samples of the call's axis.
+        secret: Opens the next link.
+        grace_ms: How long the call waits for it.
+    """
+
+    epoch: int
+    seen: int
+    generation: int
+    received: int
+    continues: list[int]
+    secret: str
+    grace_ms: int
+
+    def __repr__(self) -> str:
+        return f"WelcomeData(epoch={self.epoch}, seen={self.seen})"
+
+
+class Welcome(Struct, frozen=True, tag_field="type", tag="welcome"):
+    """Answers `Hello`."""
+
+    data: WelcomeData
+
+
 class InterruptResult(Struct, frozen=True):
     """The `result` of `agent.interrupt`; a server that says nothing leaves it out.
 
     Attributes:
         dropped_bytes: Agent audio the server held and dropped.
+        played: On protocol v2: how much of the dropped generation was played, samples.
         heard_ms: How much of the interrupted utterance the caller heard.
     """
 
     dropped_bytes: int = 0
     heard_ms: float | None = None
+    played: int | None = None
 
 
 class CommandResponseData(Struct, frozen=True, omit_defaults=True):
@@ -208,13 +270,18 @@ class ConnectData(Struct, frozen=True, rename="camel"):
 class CallEventData(Struct, frozen=True, omit_defaults=True):
     """Something happened to the call.
 
-    The error fields belong to `call.error`, `state` (a `DialProgress`) to `call.progress`.
+    The error fields belong to `call.error`, `state` (a `DialProgress`) to `call.progress`, `name`
+    to marks, `ms` and `cause` (a `GapCause`) to gaps, `at_ms` to both.
     """
 
     event: str
     state: str | None = None
     error_code: str | None = None
     error_message: str | None = None
+    name: str | None = None
+    at_ms: float | None = None
+    ms: float | None = None
+    cause: str | None = None
 
 
 class CallEventMessage(Struct, frozen=True, tag_field="type", tag="call_event"):
@@ -223,4 +290,4 @@ class CallEventMessage(Struct, frozen=True, tag_field="type", tag="call_event"):
     data: CallEventData
 
 
-MediaEvent = BufferRequest | CommandResponse | CallEventMessage
+MediaEvent = BufferRequest | CommandResponse | CallEventMessage | Welcome

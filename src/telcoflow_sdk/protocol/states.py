@@ -41,5 +41,10 @@ TRANSITIONS: dict[tuple[CallState, CommandName], CallState] = {
     (CallState.CONNECTED, CommandName.CLOSE): CallState.DISCONNECTED,
     (CallState.CONNECTED, CommandName.DISCONNECT): CallState.DISCONNECTED,
     (CallState.CONNECTED, CommandName.INTERRUPT): CallState.CONNECTED,
+    **{
+        (state, name): state
+        for state in (CallState.PENDING, CallState.ANSWERED, CallState.CONNECTED)
+        for name in (CommandName.MARK, CommandName.PAUSE, CommandName.RESUME)
+    },
 }
 """What each command leads to when it succeeds; an absent entry is the error `INVALID_STATE`."""

@@ -99,6 +99,12 @@ class KeyRing:
         return owner
 
 
+def bearer_of(authorization: str | None) -> str:
+    """Return what follows `Bearer` in an Authorization header, "" if nothing does."""
+    scheme, _, bearer = (authorization or "").partition(" ")
+    return bearer if scheme.lower() == "bearer" else ""
+
+
 class TokenMint:
     """Makes and checks the tokens that open media links.
 
@@ -125,8 +131,8 @@ class TokenMint:
         Raises:
             Refused: 403, with the code that tells missing, invalid and expired apart.
         """
-        scheme, _, token = (authorization or "").partition(" ")
-        if scheme.lower() != "bearer" or not token:
+        token = bearer_of(authorization)
+        if not token:
             raise Refused(403, ErrorCode.TOKEN_MISSING, "header Authorization: Bearer is missing")
         try:
             claims = jwt.decode(

@@ -1,7 +1,8 @@
 """The media port: one WebSocket per call, between an agent and its call.
 
-Not here: what the messages do (`call/call.py`), flow control (`legs/agent.py`). The server's only
-importer of the WebSocket library. Implements docs/reference/wire.md §2.
+Not here: who is let in (`admission.py`), what the messages do (`call/reception.py`), flow control
+(`legs/agent.py`). The server's only importer of the WebSocket library. Implements
+docs/reference/wire.md §2.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ from picows.picows import WSProtocol  # type: ignore[attr-defined]
 from telcoflow_sdk.protocol.codec import MAX_MESSAGE_BYTES, ProtocolViolation
 from telcoflow_sdk.protocol.codes import CloseCode, ErrorCode
 from telcoflow_sdk.protocol.fragments import Assembler, FragmentError
+from telcoflow_sdk.protocol.positions import SUBPROTOCOL
 from telcoflow_server.api.accept import Acceptor
+from telcoflow_server.api.admission import admit, offers_v2
 from telcoflow_server.api.auth import KeyRing, Refused, TokenMint
 from telcoflow_server.api.budget import LinkBudget
 from telcoflow_server.api.framing import BINARY, TEXT, unmasked
@@ -31,15 +34,17 @@ from telcoflow_server.api.tally import Port, Tally
 from telcoflow_server.api.tls import fingerprint_of
 from telcoflow_server.call.call import Call
 from telcoflow_server.call.exchange import Exchange
+from telcoflow_server.call.ports import LinkBroken
+from telcoflow_server.call.reception import Reception
 
 logger = logging.getLogger(__name__)
-
-MEDIA_PATH = "/v1/agent/calls/"
-"""The call's id follows."""
 
 HANDSHAKE_TIMEOUT_S = 5.0
 PING_AFTER_S = 10.0
 """A link that was silent for so long is pinged, and cut when as much passes without an answer."""
+
+HELLO_TIMEOUT_S = 5.0
+"""Protocol v2: how long a link may be open before it says who it is."""
 
 READ_BUFFER_BYTES = 4096
 """Grows for larger messages."""
@@ -171,10 +176,16 @@ class MediaPort:
         except Exception:
             logger.exception("media handshake failed")
             return self._reject(Refused(500, ErrorCode.INTERNAL_ERROR, "internal error"))
+        is_v2 = offers_v2(request.headers.get("Sec-WebSocket-Protocol"))
         budget = LinkBudget(self._messages_per_second)
-        return AgentSocket(
-            self._exchange, call, budget, self._since_tick_ms, self._links, self._tally
+        listener = AgentSocket(budget, self._since_tick_ms, self._links, self._tally)
+        listener.reception = Reception(self._exchange, call, listener, is_v2=is_v2)
+        if not is_v2:
+            return listener
+        answer = picows.WSUpgradeResponse.create_101_response(
+            {"Sec-WebSocket-Protocol": SUBPROTOCOL}
         )
+        return picows.WSUpgradeResponseWithListener(answer, listener)
 
     def _reject(self, refused: Refused) -> picows.WSUpgradeResponseWithListener:
         self._tally.refusals[Port.MEDIA, refused.code] += 1
@@ -199,44 +210,19 @@ class MediaPort:
         return call
 
 
-def admit(
-    exchange: Exchange, tokens: TokenMint, path: str, authorization: str | None, now_s: float
-) -> Call:
-    """Return the call that a media link is for.
-
-    Args:
-        exchange: Where the calls are.
-        tokens: Who may open a link.
-        path: Of the link's address.
-        authorization: The header, if there was one.
-        now_s: Wall clock, seconds since 1970.
-
-    Raises:
-        Refused: there is no such call, it has its link already, or this is not the token for it.
-    """
-    call_id = path.removeprefix(MEDIA_PATH)
-    if call_id == path or not call_id:
-        raise Refused(404, ErrorCode.NOT_FOUND, f"media links are at {MEDIA_PATH}<call id>")
-    tokens.check(authorization, call_id, now_s)
-    call = exchange.find(call_id)
-    if call is None:
-        # The token was good, so there was such a call.
-        raise Refused(410, ErrorCode.CALL_ENDED, "the call has ended")
-    if call.had_agent:
-        raise Refused(409, ErrorCode.MEDIA_LINK_TAKEN, "the call has its media link already")
-    return call
-
-
 class AgentSocket(picows.WSListener):
     """One agent's media link: a `MediaLink` towards the call, a listener towards the socket.
 
     Concurrency: loop thread only.
+
+    Attributes:
+        reception: What comes goes there; set before the socket opens.
     """
+
+    reception: Reception
 
     def __init__(
         self,
-        exchange: Exchange,
-        call: Call,
         budget: LinkBudget,
         since_tick_ms: Callable[[], float],
         links: set[AgentSocket],
@@ -245,8 +231,6 @@ class AgentSocket(picows.WSListener):
         super().__init__()
         self._tally = tally
         self._since_tick_ms = since_tick_ms
-        self._exchange = exchange
-        self._call = call
         self._budget = budget
         self._links = links
         self._transport: picows.WSTransport | None = None
@@ -256,26 +240,34 @@ class AgentSocket(picows.WSListener):
         self._is_closing = False
         self._closed: asyncio.Future[None] | None = None
         self._close_timer: asyncio.TimerHandle | None = None
+        self._close_code: int | None = None  # who closes first says why
 
     # --- from the socket -------------------------------------------------------------------
 
     def on_ws_connected(self, transport: picows.WSTransport) -> None:
-        """Attach to the call, unless it ended or was taken during the handshake."""
+        """Join the call, unless it ended or was taken during the handshake."""
         self._transport = transport
         raw = transport.underlying_transport.get_extra_info("socket")
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
         self._closed = self._loop.create_future()
         self._links.add(self)
-        if self._call.is_over:
-            self.close(CloseCode.CALL_ENDED, "the call has ended")
-        else:
-            self._exchange.attach(self._call, self)
+        try:
+            self.reception.opened()
+        except LinkBroken as broken:
+            self.close(broken.code, str(broken))
+            return
+        if not self.reception.is_greeted:
+            self._loop.call_later(HELLO_TIMEOUT_S, self._check_greeted)
+
+    def _check_greeted(self) -> None:
+        if not self.reception.is_greeted:
+            self._cut(CloseCode.SETUP_TIMEOUT, "no hello in time")
 
     def on_ws_frame(self, transport: picows.WSTransport, frame: picows.WSFrame) -> None:
         """Reassemble messages and pass them on; whatever they hold, nobody else notices."""
         kind = frame.msg_type
         if kind == picows.WSMsgType.CLOSE:
-            self._peer_closed(transport)
+            self._peer_closed(transport, frame)
             return
         if self._is_closing:
             return
@@ -311,9 +303,8 @@ class AgentSocket(picows.WSListener):
             self._close_timer.cancel()
         if self._closed is not None and not self._closed.done():
             self._closed.set_result(None)
-        if not self._is_closing:
-            self._is_closing = True
-            self._call.detach()
+        self._is_closing = True
+        self.reception.lost(self._close_code)
 
     def pause_writing(self) -> None:
         """The peer does not read; `legs/agent.py` sees that in `unsent_bytes`."""
@@ -324,15 +315,19 @@ class AgentSocket(picows.WSListener):
     def _receive(self, is_text: bool, message: bytes) -> None:
         try:
             if is_text:
-                self._call.receive_message(message, self._since_tick_ms())
+                self.reception.text(message, self._since_tick_ms())
             else:
-                self._call.receive_audio(message)
+                self.reception.binary(message)
+        except LinkBroken as broken:
+            self._cut(broken.code, str(broken))
         except ProtocolViolation:
             code = self._budget.malformed()
             if code is not None:
                 self._cut(code, "too many malformed messages")
 
-    def _peer_closed(self, transport: picows.WSTransport) -> None:
+    def _peer_closed(self, transport: picows.WSTransport, frame: picows.WSFrame) -> None:
+        if self._close_code is None:
+            self._close_code = int.from_bytes(frame.get_payload_as_bytes()[:2], "big")
         if not transport.is_close_frame_sent:
             transport.send_close(picows.WSCloseCode.OK)
         transport.disconnect()
@@ -341,22 +336,20 @@ class AgentSocket(picows.WSListener):
         """Close because of what the peer did: the call has lost its agent."""
         if self._is_closing:
             return
-        logger.warning(
-            "call %s: media link closed with %d: %s", self._call.identity.call_id, code, reason
-        )
+        logger.warning("media link closed with %d: %s", code, reason)
         self.close(code, reason)
-        self._call.detach()
+        self.reception.lost(code)
 
     # --- MediaLink -------------------------------------------------------------------------
 
-    def send_audio(self, channel: int, pcm: bytes) -> None:
-        """See `MediaLink`. Leaves with the request that mostly follows: system calls cost most."""
+    def send_binary(self, message: bytes) -> None:
+        """See `MediaLink`. Leaves with the credit that mostly follows: system calls cost most."""
         if self._is_writable():
             if not self._held:
                 self._loop.call_soon(self._flush)
-            self._held += unmasked(BINARY, bytes((channel,)) + pcm)
+            self._held += unmasked(BINARY, message)
 
-    def send_message(self, message: bytes) -> None:
+    def send_text(self, message: bytes) -> None:
         """See `MediaLink`."""
         if self._is_writable():
             self._held += unmasked(TEXT, message)
@@ -387,6 +380,7 @@ class AgentSocket(picows.WSListener):
             return
         self._flush()
         self._is_closing = True
+        self._close_code = code
         self._tally.closes[Port.MEDIA, code] += 1
         # The library sends any number; its type names those of RFC 6455 only.
         self._transport.send_close(cast("picows.WSCloseCode", code), reason.encode())

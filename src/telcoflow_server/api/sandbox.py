@@ -21,6 +21,7 @@ from telcoflow_server.api.http import RestPort, json_response
 from telcoflow_server.api.script import PhoneRequest, ScriptError, ScriptRequest
 from telcoflow_server.api.upload import invalid, read_json, read_upload
 from telcoflow_server.call.exchange import Draining, NewCall, QuotaExceeded
+from telcoflow_server.call.report import GapReport
 from telcoflow_server.legs.simulated import Levels
 from telcoflow_server.media.sound import Sound
 from telcoflow_server.simulation import SimulatedCall, Simulation
@@ -34,7 +35,11 @@ _QUIET = Levels(-96.0, -96.0)
 
 
 class LiveLine(msgspec.Struct, frozen=True, kw_only=True):
-    """One line of a call's event stream; levels are those of the caller and the callee."""
+    """One line of a call's event stream.
+
+    Levels are those of the caller and the callee. `said_ms` is what was heard of the agent's
+    utterance in progress; the other times are as in `AgentAudio`.
+    """
 
     state: str
     mode: str | None = None
@@ -44,6 +49,11 @@ class LiveLine(msgspec.Struct, frozen=True, kw_only=True):
     callee_spoken_db: float | None = None
     callee_heard_db: float | None = None
     queued_ms: float
+    in_flight_ms: float = 0.0
+    said_ms: float = 0.0
+    lead_ms: float = 0.0
+    gaps: int = 0
+    last_gap: GapReport | None = None
 
 
 class CallListed(msgspec.Struct, frozen=True):
@@ -136,7 +146,9 @@ class SandboxPort:
         if request.query.get("timeline"):
             report["timeline"] = {
                 "tick_ms": TICK_MS,
-                "queued_ms": [round(level, 1) for level in simulated.queued_ms],
+                "queued_ms": [round(level, 1) for level in simulated.timeline.queued_ms],
+                "said_ms": [round(level, 1) for level in simulated.timeline.heard_ms],
+                "lead_ms": [round(level, 1) for level in simulated.timeline.lead_ms],
             }
         return json_response(report)
 
@@ -194,6 +206,8 @@ class SandboxPort:
 
 def _live_line(simulated: SimulatedCall) -> LiveLine:
     call = simulated.call
+    audio = call.agent_audio
+    gap = audio.last_gap
     caller = simulated.caller.levels if simulated.caller else _QUIET
     callee = simulated.callee.levels if simulated.callee else None
     return LiveLine(
@@ -204,7 +218,12 @@ def _live_line(simulated: SimulatedCall) -> LiveLine:
         heard_db=round(caller.heard_db, 1),
         callee_spoken_db=round(callee.spoken_db, 1) if callee else None,
         callee_heard_db=round(callee.heard_db, 1) if callee else None,
-        queued_ms=round(call.queued_ms, 1),
+        queued_ms=round(audio.queued_ms, 1),
+        in_flight_ms=round(audio.in_flight_ms, 1),
+        said_ms=round(audio.heard_ms, 1),
+        lead_ms=round(audio.lead_ms, 1),
+        gaps=audio.gap_count,
+        last_gap=GapReport(gap.at_ms, gap.ms, gap.cause) if gap else None,
     )
 
 

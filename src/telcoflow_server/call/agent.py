@@ -1,7 +1,7 @@
 """The agent's end of a call: its leg, its link, and what it is told.
 
-Not here: what its commands do (`call.py`), its audio (`legs/agent.py`).
-Implements docs/reference/wire.md §2, server to client.
+Not here: what its commands do to the call (`call.py`), its audio (`legs/agent.py`).
+Implements docs/reference/wire.md §2, server to client, and the same of docs/reference/wire-v2.md.
 """
 
 from __future__ import annotations
@@ -9,70 +9,183 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 
-from telcoflow_sdk.audio.format import AudioFormat
+import msgspec
+
+from telcoflow_sdk.audio.format import TICK_MS, AudioFormat
 from telcoflow_sdk.protocol.codec import ProtocolViolation, decode_command, encode
 from telcoflow_sdk.protocol.codes import CloseCode, ErrorCode
-from telcoflow_sdk.protocol.commands import CallEventName, DialProgress
+from telcoflow_sdk.protocol.commands import (
+    V2_COMMANDS,
+    CallEventName,
+    CommandName,
+    DialProgress,
+)
 from telcoflow_sdk.protocol.messages import (
     CallEventData,
     CallEventMessage,
     CommandData,
     CommandResponse,
     CommandResponseData,
+    HelloData,
+    MarkData,
+    Place,
+    Welcome,
+    WelcomeData,
 )
-from telcoflow_server.call.ports import MediaLink
+from telcoflow_sdk.protocol.sequence import SequenceFull, SkippedMessage
+from telcoflow_server.call.ports import LinkBroken, MediaLink
+from telcoflow_server.call.resumption import Resumption
+from telcoflow_server.call.state import CommandRefused
 from telcoflow_server.legs.agent import AgentLeg
+from telcoflow_server.media.lead import LeadRange
+from telcoflow_server.media.places import MAX_PLACES
 from telcoflow_server.media.routing import Audience
+
+MODES = {
+    CommandName.BARGE: Audience.BOTH,
+    CommandName.WHISPER: Audience.CALLEE,
+    CommandName.SPY: Audience.NOBODY,
+}
+"""Who hears the agent after each of these commands."""
 
 
 class AgentEnd:
     """An agent as its call deals with it.
 
     Args:
-        link: Its media link.
         audio: What it asked for in `setup`.
         switched: Told when a frame of the agent's comes to be for others than the last.
+        within: The range of its lead.
+        is_isolated: Whether it gets what caller and callee say on channels of their own, too.
 
     Attributes:
         leg: Its audio, both ways.
-        is_present: False once the agent has left or was lost; nothing is sent from then on.
+        is_present: False once the agent has left or was lost for good; nothing is sent from then
+            on.
         refusals: The codes with which it was refused, and how often.
+        resumption: How its link may be replaced; None on protocol v1.
+        is_lost: Whether the call must let it go: it makes us talk and acknowledges nothing.
     """
 
     def __init__(
-        self, link: MediaLink, audio: AudioFormat, switched: Callable[[Audience], None]
+        self,
+        audio: AudioFormat,
+        switched: Callable[[Audience], None],
+        within: LeadRange | None = None,
+        *,
+        is_isolated: bool = False,
     ) -> None:
         self.audio = audio
-        self.leg = AgentLeg(link, audio, switched)
+        self.is_isolated = is_isolated
+        self.leg = AgentLeg(audio, switched, within)
         self.is_present = True
         self.refusals: Counter[ErrorCode] = Counter()
-        self._link = link
+        self.resumption: Resumption | None = None
+        self.is_lost = False
+        self._link: MediaLink | None = None
         self._has_reported_overrun = False
 
-    def parse(self, data: bytes | str) -> CommandData:
-        """Return the command in a message.
+    # --- its link --------------------------------------------------------------------------
+
+    def link_v1(self, link: MediaLink) -> None:
+        """Speak protocol v1 over this link, the only one there will be."""
+        self._link = link
+        self.leg.link_requesting(link)
+
+    def link_v2(
+        self, link: MediaLink, hello: HelloData, new_secret: Callable[[], str], grace_ticks: int
+    ) -> None:
+        """Speak protocol v2 over this link instead of the one before; say welcome.
+
+        Args:
+            link: The new one.
+            hello: What the client said first.
+            new_secret: Makes an unguessable string.
+            grace_ticks: How long the call waits when this link is lost.
+
+        Raises:
+            Superseded: the client has been here with a later attempt; nothing has changed.
+        """
+        resumption = self.resumption or Resumption(new_secret, grace_ticks)
+        secret = resumption.begin(hello.epoch)
+        self.resumption = resumption
+        self.close_link(CloseCode.SUPERSEDED, "the call has a newer media link")
+        grace_ms = grace_ticks * TICK_MS
+        # Before the leg goes on: what is said first on a link is `welcome`.
+        self._link = link
+        continues = self.leg.link_positioned(link, grace_ms, hello.received)
+        resumption.sent.acknowledge(hello.seen)
+        welcome = WelcomeData(
+            epoch=hello.epoch,
+            seen=resumption.seen.last,
+            generation=self.leg.generation,
+            received=self.leg.received,
+            continues=continues,
+            secret=secret,
+            grace_ms=grace_ms,
+        )
+        link.send_text(encode(Welcome(welcome)))
+        for message in resumption.sent.unseen():
+            link.send_text(message)
+        self.flush_credit()
+
+    def is_linked_by(self, link: MediaLink) -> bool:
+        """Return whether this is the link in use."""
+        return self._link is link
+
+    def lose_link(self, code: CloseCode | None = None, reason: str = "") -> None:
+        """Let go of the link, closing it if a code is given; the call waits for another one."""
+        assert self.resumption is not None, "on v1 the agent is lost with its link"
+        if code is not None:
+            self.close_link(code, reason)
+        self._link = None
+        self.leg.unlink()
+        self.resumption.lose()
+
+    def close_link(self, code: CloseCode, reason: str) -> None:
+        """Close the link, if there is one."""
+        if self._link is not None:
+            self._link.close(code, reason)
+
+    # --- from the agent --------------------------------------------------------------------
+
+    def parse(self, data: bytes | str) -> CommandData | None:
+        """Return the command in a message; None when it came before.
 
         Raises:
             ProtocolViolation: it holds none; the agent has been told.
+            LinkBroken: a message was left out.
         """
         try:
-            return decode_command(data).data
+            if self.resumption is not None:
+                self.resumption.spoke()
+                if not self.resumption.seen.is_new(data):
+                    return None
+            command = decode_command(data).data
+        except SkippedMessage as violation:
+            raise LinkBroken(CloseCode.BAD_SEQUENCE, str(violation)) from None
         except ProtocolViolation as violation:
             if violation.reply_to:
                 self.respond(violation.reply_to, violation.code, str(violation))
             else:
                 self.tell_error(violation.code, str(violation))
             raise
+        return command
 
     def receive_audio(self, message: bytes) -> None:
-        """Take one binary message: channel byte, then PCM.
+        """Take one binary message.
 
         Raises:
             ProtocolViolation: it held no audio for this call; the agent has been told.
+            LinkBroken: it held audio that has no place here.
         """
+        if self.resumption is not None:
+            self.resumption.spoke()
         code = self.leg.receive_audio(message)
         if code is None:
             return
+        if isinstance(code, CloseCode):
+            raise LinkBroken(code, "audio out of its place")
         if code is ErrorCode.AUDIO_OVERRUN:
             # Told once: an agent that pushes instead of waiting for requests would get one
             # error per message. The report counts what was discarded.
@@ -80,8 +193,66 @@ class AgentEnd:
                 self._has_reported_overrun = True
                 self.tell_error(code, "more audio than was requested; the excess is discarded")
             return
-        self.tell_error(code, "audio is a channel byte 0 followed by PCM")
+        self.tell_error(code, "audio is channel 0 and PCM, on v2 with the header between them")
         raise ProtocolViolation(code, "unusable audio message")
+
+    def place_of(self, command: CommandData) -> Place | None:
+        """Return where a command belongs; None on protocol v1.
+
+        Raises:
+            CommandRefused: on v2 it does not say so.
+        """
+        if self.resumption is None:
+            return None
+        if not isinstance(command.position, Place):
+            raise CommandRefused(
+                ErrorCode.INVALID_POSITION, f"{command.command} needs a position here"
+            )
+        return command.position
+
+    def check_known(self, name: CommandName) -> None:
+        """Refuse a command that this agent's protocol has no words for."""
+        if self.resumption is None and name in V2_COMMANDS:
+            raise CommandRefused(
+                ErrorCode.INVALID_COMMAND, f"{name} needs media protocol v2; this link speaks v1"
+            )
+
+    def steer_playback(self, name: CommandName, command: CommandData) -> None:
+        """Do what concerns nothing but how its audio is played: modes, marks, pauses.
+
+        Raises:
+            CommandRefused: the command's place is none, or too much waits for its place.
+        """
+        if name is CommandName.PAUSE:
+            self.leg.pause()
+        elif name is CommandName.RESUME:
+            self.leg.resume()
+        elif not self.leg.has_room_for_places:
+            raise CommandRefused(
+                ErrorCode.TOO_MANY_MARKS, f"{MAX_PLACES} marks and changes of mode are waiting"
+            )
+        elif not self._add_place(name, command):
+            raise self.misplaced(command)
+        self.respond(command.command_id)
+
+    def _add_place(self, name: CommandName, command: CommandData) -> bool:
+        place = self.place_of(command)
+        if name in MODES:
+            return self.leg.switch(MODES[name], place)
+        try:
+            mark = msgspec.convert(command.data or {}, MarkData)
+        except msgspec.ValidationError as error:
+            raise CommandRefused(ErrorCode.INVALID_REQUEST, f"{name}: {error}") from None
+        return self.leg.mark(mark.name, place)
+
+    def misplaced(self, command: CommandData) -> CommandRefused:
+        """Return the refusal of a command whose place is none."""
+        return CommandRefused(
+            ErrorCode.INVALID_POSITION,
+            f"{command.command} is for another generation than {self.leg.generation}",
+        )
+
+    # --- to the agent ----------------------------------------------------------------------
 
     def respond(
         self,
@@ -106,23 +277,54 @@ class AgentEnd:
     def tell_error(self, code: ErrorCode, message: str) -> None:
         """Report trouble; the call goes on."""
         self.refusals[code] += 1
-        self._send(
-            CallEventMessage(
-                CallEventData(CallEventName.ERROR, error_code=code, error_message=message)
-            )
-        )
+        self._tell(CallEventData(CallEventName.ERROR, error_code=code, error_message=message))
 
     def tell_progress(self, progress: DialProgress, failure: ErrorCode | None) -> None:
         """Tell how far ringing somebody has come, and why nobody came, once that is known."""
-        data = CallEventData(CallEventName.PROGRESS, state=progress, error_code=failure)
-        self._send(CallEventMessage(data))
+        self._tell(CallEventData(CallEventName.PROGRESS, state=progress, error_code=failure))
+
+    def advance(self) -> None:
+        """Tell what this tick did to the agent's audio; notice that nothing comes any more."""
+        for mark in self.leg.take_passed_marks():
+            if mark.at_ms is None:
+                self._tell(CallEventData(CallEventName.MARK_CLEARED, name=mark.name))
+            else:
+                self._tell(
+                    CallEventData(CallEventName.MARK_PLAYED, name=mark.name, at_ms=mark.at_ms)
+                )
+        if self.resumption is None:
+            return
+        for gap in self.leg.take_new_gaps():
+            data = CallEventData(CallEventName.GAP, at_ms=gap.at_ms, ms=gap.ms, cause=gap.cause)
+            self._tell(data)
+        self.resumption.advance()
+        self.resumption.sent.acknowledge(self.leg.seen_by_client)
+        if self.resumption.is_silent:
+            self.lose_link(CloseCode.SLOW_READER, "nothing has come for 5 seconds")
+
+    def flush_credit(self) -> None:
+        """Tell the agent what it may send now."""
+        self.leg.flush_credit(self.resumption.seen.last if self.resumption else 0)
 
     def dismiss(self, code: CloseCode = CloseCode.NORMAL, reason: str = "call ended") -> None:
         """Tell that the call is over for this agent, which is still there, and close its link."""
-        self._send(CallEventMessage(CallEventData(CallEventName.TERMINATED)))
-        self._link.close(code, reason)
+        self._tell(CallEventData(CallEventName.TERMINATED))
+        self.close_link(code, reason)
         self.is_present = False
 
+    def _tell(self, data: CallEventData) -> None:
+        self._send(CallEventMessage(data))
+
     def _send(self, message: CommandResponse | CallEventMessage) -> None:
-        if self.is_present:
-            self._link.send_message(encode(message))
+        if not self.is_present:
+            return
+        encoded = encode(message)
+        if self.resumption is not None:
+            try:
+                encoded = self.resumption.sent.add(encoded)
+            except SequenceFull:
+                # There is no message that could be left out.
+                self.is_lost = True
+                return
+        if self._link is not None:
+            self._link.send_text(encoded)

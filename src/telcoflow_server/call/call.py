@@ -14,50 +14,24 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from telcoflow_sdk.audio.format import TICK_MS, AudioFormat
+from telcoflow_sdk.audio.format import TICK_MS
 from telcoflow_sdk.protocol.codes import CloseCode, EndReason, ErrorCode
 from telcoflow_sdk.protocol.commands import CommandName
 from telcoflow_sdk.protocol.messages import CommandData
 from telcoflow_sdk.protocol.states import CallState
 from telcoflow_server.call.agent import AgentEnd
-from telcoflow_server.call.dialling import (
-    FAILURE_TEXTS,
-    OUTBOUND_END_REASONS,
-    Dialling,
-    Ringing,
-    ring_ticks_of,
-)
+from telcoflow_server.call.dialling import OUTBOUND_END_REASONS, Dialling, Ringing, ring_ticks_of
+from telcoflow_server.call.history import MODE_NAMES, History
 from telcoflow_server.call.identity import CallIdentity, CallTimes
-from telcoflow_server.call.ports import Dialer, Dialled, DialRequest, MediaLink, PhoneOnLine
-from telcoflow_server.call.report import (
-    NO_AGENT,
-    CallReport,
-    ClearReport,
-    ModeEntered,
-    Percentiles,
-    StateEntered,
-    agent_numbers,
-)
+from telcoflow_server.call.ports import Dialer, Dialled, PhoneOnLine
+from telcoflow_server.call.report import CallReport, Percentiles
+from telcoflow_server.call.seat import AgentSeat
 from telcoflow_server.call.state import CommandRefused, next_state, parse_command
+from telcoflow_server.legs.agent import AgentAudio
 from telcoflow_server.media.plane import Row
 from telcoflow_server.media.routing import Audience, Slot, Stage
 
 logger = logging.getLogger(__name__)
-
-LISTED = 1000
-"""How many clears and mode changes a report lists; a call has tens of them."""
-
-_MODES = {
-    CommandName.BARGE: Audience.BOTH,
-    CommandName.WHISPER: Audience.CALLEE,
-    CommandName.SPY: Audience.NOBODY,
-}
-
-_MODE_NAMES = {
-    Audience.BOTH: "barge",
-    Audience.CALLEE: "whisper",
-    Audience.NOBODY: "spy",
-}
 
 
 class CallOwner(Protocol):
@@ -91,22 +65,19 @@ class Call:
         self.was_claimed = False
         """Set by whoever announced the call: tells *nobody there* from *nobody answered*."""
         self.end_reason: EndReason | None = None
+        self.seat = AgentSeat(self, times)
         self._row = row
         self._times = times
         self._dialer = dialer
         self._owner = owner
         self._caller: PhoneOnLine | None = None
         self._callee: PhoneOnLine | None = None
-        self._agent: AgentEnd | None = None
-        self._is_isolated = False
         self._ring_until_tick = times.ring_ticks
         self._ended_tick: int | None = None
         self._closing: EndReason | None = None
         self._closing_commands: list[str] = []
         self._ringing: Ringing | None = None
-        self._states = [StateEntered(CallState.PENDING, 0)]
-        self._modes: list[ModeEntered] = []
-        self._clears: list[ClearReport] = []
+        self._history = History()
 
     @property
     def tick(self) -> int:
@@ -119,20 +90,14 @@ class Call:
         return self.state is CallState.DISCONNECTED
 
     @property
-    def had_agent(self) -> bool:
-        """Whether a media link ever came; a second one is refused."""
-        return self._agent is not None
-
-    @property
-    def queued_ms(self) -> float:
-        """Agent audio that waits here to be played, in milliseconds."""
-        return self._agent.leg.queued_ms if self._agent else 0.0
+    def agent_audio(self) -> AgentAudio:
+        """Where the agent's audio is now."""
+        return self.seat.agent.leg.audio if self.seat.agent else AgentAudio()
 
     @property
     def mode(self) -> str | None:
         """Who hears the agent: barge, whisper or spy; None while there is no callee or agent."""
-        is_there = self._agent is not None and self._agent.is_present
-        return _MODE_NAMES.get(self._row.audience) if is_there else None
+        return MODE_NAMES.get(self._row.audience) if self.seat.present else None
 
     def said(self, slot: Slot) -> NDArray[np.int16]:
         """Return what was said in the last tick in a slot of the running call, 24 kHz."""
@@ -147,61 +112,24 @@ class Call:
 
     # --- the agent -------------------------------------------------------------------------
 
-    def attach(self, link: MediaLink, audio: AudioFormat, *, is_isolated: bool = False) -> None:
-        """Put the agent on the line; nothing flows before the answer.
-
-        Args:
-            link: Its media link.
-            audio: What it asked for.
-            is_isolated: Give it what caller and callee say on channels of their own, too.
-        """
-        assert self._agent is None, "the rim refuses a second media link with 409"
-        self._agent = AgentEnd(link, audio, self._audience_changed)
-        self._is_isolated = is_isolated
+    def agent_joined(self, agent: AgentEnd) -> None:
+        """See `SeatOwner`."""
         if self.identity.is_outbound:
-            self._ringing = self._new_ringing(self._agent, self._times.ring_ticks)
+            self._ringing = self._new_ringing(agent, self._times.ring_ticks)
             self._ringing.start(None)
 
-    def detach(self) -> None:
-        """The agent's media link is gone for good, which on protocol v1 it is at once."""
-        if self._agent is None or not self._agent.is_present:
-            return
-        self._agent.is_present = False
+    def agent_lost(self, agent: AgentEnd) -> None:
+        """See `SeatOwner`."""
+        agent.is_present = False
         if self.state is CallState.CONNECTED and self._closing is not EndReason.AGENT_DISCONNECTED:
             self._agent_gone()
         else:
             self.end(self._closing or EndReason.AGENT_LOST)
 
-    def receive_message(self, data: bytes | str, since_tick_ms: float) -> None:
-        """Act on one JSON message of the agent's.
-
-        Args:
-            data: The message.
-            since_tick_ms: How long ago the last tick was, 0 to 20: places what it does inside
-                the tick on the call's time axis.
-
-        Raises:
-            ProtocolViolation: it was no command; the agent has been told, the caller counts it.
-        """
-        if self._agent is None or not self._agent.is_present:
-            return
-        command = self._agent.parse(data)
-        try:
-            self._carry_out(self._agent, command, since_tick_ms)
-        except CommandRefused as refusal:
-            self._agent.respond(command.command_id, refusal.code, str(refusal))
-
-    def receive_audio(self, message: bytes) -> None:
-        """Take one binary message of the agent's.
-
-        Raises:
-            ProtocolViolation: it held no audio for this call; the agent has been told.
-        """
-        if self._agent is not None and self._agent.is_present:
-            self._agent.receive_audio(message)
-
-    def _carry_out(self, agent: AgentEnd, command: CommandData, since_tick_ms: float) -> None:
+    def carry_out(self, agent: AgentEnd, command: CommandData, since_tick_ms: float) -> None:
+        """See `SeatOwner`."""
         name = parse_command(command.command)
+        agent.check_known(name)
         if name is CommandName.ANSWER and self.identity.is_outbound:
             self._await_answer(agent, command)
             return
@@ -219,12 +147,11 @@ class Call:
         elif name is CommandName.CONNECT:
             self._connect(agent, command)
         elif name is CommandName.INTERRUPT:
-            agent.respond(command.command_id, result=self._clear(agent, since_tick_ms))
-        elif name in _MODES:
-            agent.leg.switch(_MODES[name])
-            agent.respond(command.command_id)
+            agent.respond(command.command_id, result=self._clear(agent, command, since_tick_ms))
+        elif name in (CommandName.CLOSE, CommandName.DISCONNECT):
+            self._close(agent, name, command)
         else:
-            self._close(agent, name, command.command_id)
+            agent.steer_playback(name, command)
 
     def _answer(self, agent: AgentEnd) -> None:
         self._enter(CallState.ANSWERED)
@@ -236,57 +163,68 @@ class Call:
     def _join_agent(self, agent: AgentEnd) -> None:
         rate_hz = agent.audio.sample_rate_hz
         self._row.attach(Slot.AGENT, agent.leg, agent.leg, rate_hz)
-        if self._is_isolated:
+        if agent.is_isolated:
             self._row.tap(Slot.CALLER, agent.leg.ear(1), rate_hz)
             self._row.tap(Slot.CALLEE, agent.leg.ear(2), rate_hz)
 
-    def _clear(self, agent: AgentEnd, since_tick_ms: float) -> dict[str, float]:
-        dropped_bytes = agent.leg.clear()
+    def _clear(
+        self, agent: AgentEnd, command: CommandData, since_tick_ms: float
+    ) -> dict[str, float]:
+        played = agent.leg.played
+        dropped_bytes = agent.leg.clear(agent.place_of(command))
+        if dropped_bytes is None:
+            raise agent.misplaced(command)
         self._row.cut(Slot.AGENT)
         dropped_ms = agent.audio.bytes_to_ms(dropped_bytes)
         heard_ms = agent.leg.heard_ms
-        if len(self._clears) < LISTED and self.state is not CallState.PENDING:
+        if self.state is not CallState.PENDING:
             # The frame of the last tick is sounding at the phone right now.
             at_ms = max(0.0, (self.tick - 1) * TICK_MS + since_tick_ms)
-            self._clears.append(ClearReport(round(at_ms, 1), dropped_ms, heard_ms))
-        return {"dropped_bytes": dropped_bytes, "dropped_ms": dropped_ms, "heard_ms": heard_ms}
+            self._history.clear(at_ms, dropped_ms, heard_ms)
+        result = {"dropped_bytes": dropped_bytes, "dropped_ms": dropped_ms, "heard_ms": heard_ms}
+        return result if agent.resumption is None else {"played": played, **result}
 
-    def _close(self, agent: AgentEnd, name: CommandName, command_id: str) -> None:
+    def _close(self, agent: AgentEnd, name: CommandName, command: CommandData) -> None:
         """Play out what the agent said before it hung up, then end, or go on without it."""
-        self._closing_commands.append(command_id)
+        is_ringing = self.state is CallState.PENDING
+        if (
+            not is_ringing
+            and self._closing is None
+            and not agent.leg.drain(agent.place_of(command))
+        ):
+            raise agent.misplaced(command)
+        self._closing_commands.append(command.command_id)
         self._stop_ringing(ErrorCode.CALL_ENDED, "the agent hangs up")
-        if self.state is CallState.PENDING:
+        if is_ringing:
             self.end(EndReason.AGENT_REJECTED)
         elif self._closing is None:
             is_close = name is CommandName.CLOSE
             self._closing = EndReason.AGENT_CLOSED if is_close else EndReason.AGENT_DISCONNECTED
-            agent.leg.drain()
         elif name is CommandName.DISCONNECT and self.state is CallState.CONNECTED:
             self._closing = EndReason.AGENT_DISCONNECTED  # it was to leave alone; now all shall
 
-    def _audience_changed(self, audience: Audience) -> None:
+    def audience_changed(self, audience: Audience) -> None:
+        """See `SeatOwner`."""
         self._row.set_audience(audience)
-        if audience in _MODE_NAMES and len(self._modes) < LISTED:
-            self._modes.append(ModeEntered(_MODE_NAMES[audience], self._row.tick * TICK_MS))
+        self._history.switch(audience, self._row.tick)
 
     # --- somebody is called ----------------------------------------------------------------
 
     def _connect(self, agent: AgentEnd, command: CommandData) -> None:
         ring_ticks = ring_ticks_of(command)
+        is_pending = self.state is CallState.PENDING
+        # A place in its audio: there the ringing begins. Nobody hears a call that rings.
+        if not is_pending and not agent.leg.switch(Audience.CALLER, agent.place_of(command)):
+            raise agent.misplaced(command)
         self._ringing = self._new_ringing(agent, ring_ticks, command.command_id)
-        if self.state is CallState.PENDING:
+        if is_pending:
             self._ringing.start(Stage.RINGING_CALLEE)
-        else:
-            agent.leg.switch(Audience.CALLER)  # a place in its audio: there the ringing begins
 
     def _new_ringing(
         self, agent: AgentEnd, ring_ticks: int, command_id: str | None = None
     ) -> Ringing:
-        identity = self.identity
-        request = DialRequest(
-            identity.call_id, identity.connector_uuid, identity.callee, identity.caller
-        )
-        return Ringing(Dialling(self._dialer, request, ring_ticks), self._row, agent, command_id)
+        dialling = Dialling(self._dialer, self.identity.dial_request, ring_ticks)
+        return Ringing(dialling, self._row, agent, command_id)
 
     def _await_answer(self, agent: AgentEnd, command: CommandData) -> None:
         """`call.answer` of an outbound call: it is the person called who answers."""
@@ -331,16 +269,16 @@ class Call:
         if was_pending:
             self._join_agent(agent)
             self._caller.answered(self._row.tick)
-        agent.leg.switch(Audience.BOTH)
+        agent.leg.switch_at_end(Audience.BOTH)
 
     def _unreached(self, code: ErrorCode) -> None:
-        self._stop_ringing(code, FAILURE_TEXTS[code])
+        self._stop_ringing(code)
         if self._caller is None:
             self.end(OUTBOUND_END_REASONS[code])
         # A caller who was kept waiting for the callee gets the whole ring time again.
         self._ring_until_tick = self._row.tick + self._times.ring_ticks
 
-    def _stop_ringing(self, code: ErrorCode, message: str) -> None:
+    def _stop_ringing(self, code: ErrorCode, message: str | None = None) -> None:
         """Give up ringing, whoever wanted it; the call is as it was before."""
         if self._ringing is not None:
             ringing, self._ringing = self._ringing, None
@@ -362,8 +300,8 @@ class Call:
             self.end(EndReason.MAX_DURATION)
         elif self._is_rung_out:
             self.end(EndReason.NO_ANSWER if self.was_claimed else EndReason.NO_AGENT)
-        elif self._agent is not None and self._agent.is_present:
-            self._advance_agent(self._agent)
+        elif self.seat.present is not None:
+            self._advance_agent(self.seat.present)
 
     @property
     def _is_rung_out(self) -> bool:
@@ -373,15 +311,29 @@ class Call:
     def _advance_agent(self, agent: AgentEnd) -> None:
         if self._ringing is not None:
             self._advance_ringing(agent, self._ringing)
-        if self.is_over or self.state is CallState.PENDING:
+        if self.is_over:
             return
-        if self._closing is not None and agent.leg.is_drained:
+        agent.advance()
+        if agent.is_lost or (agent.resumption is not None and agent.resumption.is_over):
+            agent.close_link(CloseCode.BAD_MESSAGES, "nothing is acknowledged")
+            self.agent_lost(agent)
+        elif self._closing is not None and agent.leg.is_drained:
             self._hang_up(agent, self._closing)
         elif agent.leg.is_stalled:
-            agent.dismiss(CloseCode.SLOW_READER, "audio was not read for 5 seconds")
-            self._agent_lost()
+            self._stalled(agent)
+        elif self.state is not CallState.PENDING or agent.resumption is not None:
+            agent.flush_credit()
+
+    def _stalled(self, agent: AgentEnd) -> None:
+        why = "audio was not read for 5 seconds"
+        if agent.resumption is not None:
+            agent.lose_link(CloseCode.SLOW_READER, why)
+            return
+        agent.dismiss(CloseCode.SLOW_READER, why)
+        if self.state is CallState.CONNECTED:
+            self._agent_gone()
         else:
-            agent.leg.flush_credit()
+            self.end(EndReason.AGENT_LOST)
 
     def _hang_up(self, agent: AgentEnd, reason: EndReason) -> None:
         if reason is EndReason.AGENT_CLOSED and self.state is CallState.CONNECTED:
@@ -390,12 +342,6 @@ class Call:
             self._agent_gone()
         else:
             self.end(reason)
-
-    def _agent_lost(self) -> None:
-        if self.state is CallState.CONNECTED:
-            self._agent_gone()
-        else:
-            self.end(EndReason.AGENT_LOST)
 
     def _agent_gone(self) -> None:
         """The two people go on by themselves."""
@@ -420,9 +366,10 @@ class Call:
         self._stop_ringing(ErrorCode.CALL_ENDED, "the call has ended")
         self._enter(CallState.DISCONNECTED)
         self.end_reason = reason
-        if self._agent is not None and self._agent.is_present:
-            self._confirm_closing(self._agent)
-            self._agent.dismiss()
+        agent = self.seat.present
+        if agent is not None:
+            self._confirm_closing(agent)
+            agent.dismiss()
         self._ended_tick = self._row.tick
         for phone in (self._caller, self._callee):
             if phone is not None:
@@ -437,20 +384,14 @@ class Call:
 
     def _enter(self, state: CallState) -> None:
         self.state = state
-        self._states.append(StateEntered(state, self._row.tick * TICK_MS))
+        self._history.enter(state, self._row.tick)
 
     def report(self, tick_lateness: Percentiles) -> CallReport:
         """Return the call in numbers, now or after its end."""
-        agent = self._agent
-        return CallReport(
-            call_id=self.identity.call_id,
-            answered=len(self._states) > 1 and self._states[1].name != CallState.DISCONNECTED,
-            states=tuple(self._states),
-            modes=tuple(self._modes),
-            duration_ms=self.tick * TICK_MS,
-            clears=tuple(self._clears),
-            tick_lateness_ms=tick_lateness,
+        return self._history.report(
+            self.identity.call_id,
+            self.seat.agent,
+            tick=self.tick,
             end_reason=self.end_reason,
-            refusals=dict(agent.refusals) if agent else {},
-            **(agent_numbers(agent.leg.statistics(), agent.audio) if agent else NO_AGENT),
+            tick_lateness=tick_lateness,
         )

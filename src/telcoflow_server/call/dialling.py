@@ -32,7 +32,7 @@ OUTBOUND_END_REASONS = {
 }
 """How an outbound call ends when nobody came to it."""
 
-FAILURE_TEXTS = {
+_FAILURE_TEXTS = {
     ErrorCode.CALL_UNANSWERED: "nobody answered in the ring time",
     ErrorCode.CALL_BUSY: "the line is busy",
     ErrorCode.CALL_DECLINED: "the call was declined",
@@ -166,9 +166,10 @@ class Ringing:
         self._row.set_stage(stage)
 
     def settle(self, code: ErrorCode | None = None, message: str | None = None) -> None:
-        """Answer the command that waits, if one does."""
+        """Answer the command that waits, if one does; a failure has its own words."""
         if self.command_id is not None:
-            self._agent.respond(self.command_id, code, message)
+            words = _FAILURE_TEXTS.get(code, message) if code else message
+            self._agent.respond(self.command_id, code, words)
 
 
 def ring_ticks_of(command: CommandData) -> int:

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import logging
 from array import array
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Protocol
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,12 +21,15 @@ from telcoflow_sdk.protocol.codes import (
     EndReason,
     session_close_reason,
 )
+from telcoflow_sdk.protocol.messages import HelloData
 from telcoflow_server.call.call import Call
 from telcoflow_server.call.identity import CallIdentity, CallTimes
 from telcoflow_server.call.ports import Dialer, Dialled, DialRequest, MediaLink, PhoneOnLine
+from telcoflow_server.call.recordings import Recordings
 from telcoflow_server.call.report import CallReport, Percentiles, end_fields, end_line, percentiles
 from telcoflow_server.call.session import AddressMaker, Session, SessionBoard
-from telcoflow_server.media.plane import MIX_RATE_HZ, FrameLane, MediaPlane, PlaneStatistics, Row
+from telcoflow_server.media.lead import LeadRange
+from telcoflow_server.media.plane import MIX_RATE_HZ, MediaPlane, PlaneStatistics
 from telcoflow_server.media.routing import Slot
 
 logger = logging.getLogger(__name__)
@@ -36,49 +38,7 @@ LATENESS_TICKS_KEPT = 30_000
 """Ten minutes of tick lateness; a longer call's report covers its last ten minutes."""
 
 DEFAULT_CALL_DURATION_S = 4 * 3600.0
-
-
-class Recording(FrameLane, Protocol):
-    """Where a call, or one party of it, is recorded."""
-
-    def close(self) -> None:
-        """Nothing more will be written; never waits."""
-
-
-@dataclass(frozen=True, slots=True)
-class Recordings:
-    """Where a call is recorded; all are closed with it.
-
-    Args:
-        stereo: Left the caller, right everybody else, or None.
-        split: One party each, mono, as it spoke.
-    """
-
-    stereo: Recording | None = None
-    split: Mapping[Slot, Recording] = field(default_factory=dict)
-
-    def start(self, row: Row) -> None:
-        """Record from the row's next tick on."""
-        row.record(self.stereo)
-        for slot, lane in self.split.items():
-            row.tap(slot, _Tape(lane), MIX_RATE_HZ)
-
-    def close(self) -> None:
-        """Close them all."""
-        for lane in (self.stereo, *self.split.values()):
-            if lane is not None:
-                lane.close()
-
-
-@dataclass(frozen=True, slots=True)
-class _Tape:
-    """A lane as the sink of a tap."""
-
-    lane: Recording
-
-    def put(self, tick: int, frame: NDArray[np.int16]) -> None:
-        """Record one frame."""
-        self.lane.write(frame)
+DEFAULT_MEDIA_GRACE_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +91,8 @@ class Exchange:
         new_id: Makes session, call and client ids; unguessable in production.
         ring_timeout_s: How long an unanswered call rings, seconds.
         call_duration_s: How long a call may last, seconds.
+        media_grace_s: How long a call waits for its agent's next media link, seconds.
+        lead: The range of the agents' leads; None: the usual one.
         calls_per_connector: How many calls of one connector may run at once; None: any.
         dialer: The way to people who are called.
 
@@ -151,6 +113,8 @@ class Exchange:
         *,
         ring_timeout_s: float,
         call_duration_s: float = DEFAULT_CALL_DURATION_S,
+        media_grace_s: float = DEFAULT_MEDIA_GRACE_S,
+        lead: LeadRange | None = None,
         calls_per_connector: int | None = None,
         dialer: Dialer | None = None,
     ) -> None:
@@ -161,7 +125,12 @@ class Exchange:
         self.on_empty: Callable[[], None] | None = None
         self.on_report: Callable[[CallReport], None] | None = None
         self.new_id = new_id
-        self._times = CallTimes(_ticks(ring_timeout_s), _ticks(call_duration_s))
+        self._times = CallTimes(
+            _ticks(ring_timeout_s),
+            _ticks(call_duration_s),
+            _ticks(media_grace_s),
+            lead or LeadRange(),
+        )
         self._dialer: Dialer = dialer or NoDialer()
         self._plane = MediaPlane()
         self._lines: dict[str, _Line] = {}
@@ -254,7 +223,7 @@ class Exchange:
             new_call.callee,
             is_outbound=True,
         )
-        times = CallTimes(_ticks(ring_time_s), self._times.call_ticks)
+        times = replace(self._times, ring_ticks=_ticks(ring_time_s))
         line = self._open(identity, new_call.created_at_s, times, recordings, on_ended)
         self.board.add(line.session)
         return line.session
@@ -295,10 +264,17 @@ class Exchange:
         return line.call if line else None
 
     def attach(self, call: Call, link: MediaLink) -> None:
-        """Put the agent behind `link` on the line, with the audio its client asked for."""
+        """Put the agent behind `link` on the line, with the audio its client asked for (v1)."""
         session = self._lines[call.identity.call_id].session
         self.board.attached(session)
-        call.attach(link, session.audio, is_isolated=session.is_isolated)
+        call.seat.attach(link, session.audio, is_isolated=session.is_isolated)
+
+    def greet(self, call: Call, link: MediaLink, hello: HelloData) -> None:
+        """The same for protocol v2, also for an agent that comes back. Raises `Superseded`."""
+        session = self._lines[call.identity.call_id].session
+        self.board.attached(session)
+        isolated = session.is_isolated
+        call.seat.greet(link, hello, session.audio, self.new_id, is_isolated=isolated)
 
     def end_session(self, session: Session) -> None:
         """End the call of a session that REST closes."""

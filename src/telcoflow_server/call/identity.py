@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from telcoflow_server.call.ports import DialRequest
+from telcoflow_server.media.lead import LeadRange
+
 
 @dataclass(frozen=True, slots=True)
 class CallIdentity:
@@ -27,10 +30,24 @@ class CallIdentity:
     callee: str = field(repr=False)
     is_outbound: bool = False
 
+    @property
+    def dial_request(self) -> DialRequest:
+        """How the callee is called."""
+        return DialRequest(self.call_id, self.connector_uuid, self.callee, self.caller)
+
 
 @dataclass(frozen=True, slots=True)
 class CallTimes:
-    """How long things may take, in ticks."""
+    """How long things may take, in ticks.
+
+    Args:
+        ring_ticks: From the first ring to the answer.
+        call_ticks: The whole call.
+        grace_ticks: From the loss of the agent's media link to another one.
+        lead: The range of the agent's lead.
+    """
 
     ring_ticks: int
     call_ticks: int
+    grace_ticks: int
+    lead: LeadRange

@@ -24,13 +24,25 @@ class ControlLink(Protocol):
         """Close with a code; idempotent."""
 
 
+class LinkBroken(Exception):
+    """The agent's end of the media link broke its rules: the link must be closed.
+
+    Attributes:
+        code: With which code.
+    """
+
+    def __init__(self, code: CloseCode, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
+
+
 class MediaLink(Protocol):
     """The agent's media link of one call."""
 
-    def send_audio(self, channel: int, pcm: bytes) -> None:
-        """Queue one binary message (channel byte, then PCM); never waits, never raises."""
+    def send_binary(self, message: bytes) -> None:
+        """Queue one binary message; never waits, never raises."""
 
-    def send_message(self, message: bytes) -> None:
+    def send_text(self, message: bytes) -> None:
         """Queue one JSON message; never waits, never raises."""
 
     def unsent_bytes(self) -> int:

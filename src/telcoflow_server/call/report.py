@@ -7,7 +7,6 @@ zero is the tick on which the call was placed.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from typing import TypedDict
 
@@ -15,9 +14,10 @@ import numpy as np
 from msgspec import Struct, field
 from numpy.typing import NDArray
 
-from telcoflow_sdk.audio.format import TICK_MS, AudioFormat
+from telcoflow_sdk.audio.format import TICK_MS
 from telcoflow_sdk.protocol.codes import EndReason, ErrorCode
-from telcoflow_server.legs.agent import AgentLegStatistics
+from telcoflow_sdk.protocol.commands import GapCause
+from telcoflow_server.call.agent import AgentEnd
 
 
 class StateEntered(Struct, frozen=True):
@@ -39,7 +39,7 @@ class GapReport(Struct, frozen=True):
 
     at_ms: int
     ms: int
-    cause: str
+    cause: GapCause
 
 
 class ClearReport(Struct, frozen=True):
@@ -76,7 +76,10 @@ class CallReport(Struct, frozen=True):
     `gaps` lists the last thousand; `gap_count` and `gap_ms` are of all of them. `discarded_ms` of
     the agent's audio came unasked or after it had hung up. `unread_ms` of what was said in the call
     never reached the agent, because it did not read. `refusals` are the codes its commands and
-    messages were refused with, and how often.
+    messages were refused with, and how often. `gap_causes` counts gaps by whose fault they were.
+    `outages` are losses of the agent's media link that it came back from, or that the call waited
+    for in vain; `loop_lag_ms` the longest that its event loop was blocked, as it says itself.
+    `protocol` is the media protocol it spoke: 1, 2, or 0 if none came.
     """
 
     call_id: str
@@ -97,6 +100,11 @@ class CallReport(Struct, frozen=True):
     unread_ms: float = 0.0
     refusals: dict[ErrorCode, int] = field(default_factory=dict)
     modes: tuple[ModeEntered, ...] = ()
+    gap_causes: dict[GapCause, int] = field(default_factory=dict)
+    protocol: int = 0
+    outages: int = 0
+    outage_ms: int = 0
+    loop_lag_ms: int = 0
 
 
 class AgentNumbers(TypedDict):
@@ -111,6 +119,11 @@ class AgentNumbers(TypedDict):
     unread_ms: float
     prefill_ms: float
     lead_ms: float
+    gap_causes: dict[GapCause, int]
+    protocol: int
+    outages: int
+    outage_ms: int
+    loop_lag_ms: int
 
 
 NO_AGENT: AgentNumbers = {
@@ -123,11 +136,17 @@ NO_AGENT: AgentNumbers = {
     "unread_ms": 0.0,
     "prefill_ms": 0.0,
     "lead_ms": 0.0,
+    "gap_causes": {},
+    "protocol": 0,
+    "outages": 0,
+    "outage_ms": 0,
+    "loop_lag_ms": 0,
 }
 
 
-def agent_numbers(leg: AgentLegStatistics, audio: AudioFormat) -> AgentNumbers:
-    """Return what a leg's counters say in a report's words."""
+def agent_numbers(agent: AgentEnd) -> AgentNumbers:
+    """Return what an agent's counters say in a report's words."""
+    leg, audio, resumption = agent.leg.statistics(), agent.audio, agent.resumption
     playout = leg.playout
     return {
         "frames_to_agent": leg.frames_to_agent,
@@ -135,10 +154,15 @@ def agent_numbers(leg: AgentLegStatistics, audio: AudioFormat) -> AgentNumbers:
         "gaps": tuple(GapReport(gap.at_ms, gap.ms, gap.cause) for gap in playout.gaps),
         "gap_count": playout.gap_count,
         "gap_ms": playout.gap_ms,
-        "discarded_ms": audio.bytes_to_ms(playout.discarded_bytes),
+        "discarded_ms": audio.bytes_to_ms(leg.credit.discarded_bytes),
         "unread_ms": leg.dropped_frames * TICK_MS,
         "prefill_ms": playout.prefill_ms,
         "lead_ms": playout.lead_ms,
+        "gap_causes": playout.gap_causes,
+        "protocol": 1 if resumption is None else 2,
+        "outages": resumption.outages if resumption else 0,
+        "outage_ms": resumption.outage_ticks * TICK_MS if resumption else 0,
+        "loop_lag_ms": leg.loop_lag_ms,
     }
 
 
@@ -149,7 +173,6 @@ def end_fields(report: CallReport, ids: Mapping[str, str]) -> dict[str, str | in
         report: The call, over.
         ids: Its names by field, such as `connector_uuid`; never a number dialled.
     """
-    causes = Counter(gap.cause for gap in report.gaps)
     return {
         "call_id": report.call_id,
         **ids,
@@ -161,13 +184,19 @@ def end_fields(report: CallReport, ids: Mapping[str, str]) -> dict[str, str | in
         "frames_from_agent": report.frames_from_agent,
         "gaps": report.gap_count,
         "gaps_ms": report.gap_ms,
-        "gap_causes": ",".join(f"{cause}:{count}" for cause, count in sorted(causes.items())),
+        "gap_causes": ",".join(
+            f"{cause}:{count}" for cause, count in sorted(report.gap_causes.items())
+        ),
         "clears": len(report.clears),
         "cleared_ms": round(sum(clear.dropped_ms for clear in report.clears), 1),
         "discarded_ms": report.discarded_ms,
         "unread_ms": report.unread_ms,
         "lead_ms": report.lead_ms,
         "prefill_ms": report.prefill_ms,
+        "protocol": report.protocol,
+        "outages": report.outages,
+        "outage_ms": report.outage_ms,
+        "loop_lag_ms": report.loop_lag_ms,
         "tick_lateness_p50_ms": report.tick_lateness_ms.p50,
         "tick_lateness_p99_ms": report.tick_lateness_ms.p99,
         "refusals": ",".join(f"{code}:{n}" for code, n in sorted(report.refusals.items())),

@@ -46,12 +46,19 @@ class _Line(msgspec.Struct):
     report: CallReport | None = None
 
 
-class _Timeline(msgspec.Struct):
+class AudioTimeline(msgspec.Struct, frozen=True):
+    """Where an agent's audio was after each tick: at the server, heard of the utterance; the lead.
+
+    All in milliseconds, one value for each tick.
+    """
+
     queued_ms: list[float]
+    said_ms: list[float]
+    lead_ms: list[float]
 
 
 class _ReportWithTimeline(msgspec.Struct):
-    timeline: _Timeline
+    timeline: AudioTimeline
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,10 +168,10 @@ class Phones:
         """Return a WAV file of an ended call: what a phone heard, or the stereo recording."""
         return await self._request("GET", f"/sandbox/v1/calls/{call_id}/{which}.wav")
 
-    async def queued_ms(self, call_id: str) -> list[float]:
-        """Return the playout queue's level after each tick of an ended call, milliseconds."""
+    async def timeline(self, call_id: str) -> AudioTimeline:
+        """Return where the agent's audio was in an ended call."""
         body = await self._request("GET", f"/sandbox/v1/calls/{call_id}?timeline=1")
-        return _decode(body, _ReportWithTimeline).timeline.queued_ms
+        return _decode(body, _ReportWithTimeline).timeline
 
     @property
     def _session(self) -> aiohttp.ClientSession:

@@ -116,7 +116,7 @@ async def _interrupt(
     picture = CallPicture(
         recording=recording,
         report=report,
-        queued_ms=await phones.queued_ms(call_id),
+        timeline=await phones.timeline(call_id),
         interruption=_find_interruption(recording, heard, report),
         added_delay_ms=added_delay_ms,
     )
@@ -186,6 +186,12 @@ def _summary(picture: CallPicture, delays_ms: list[float], echo_report: CallRepo
         "detector",
         f"{found.detector_ms:.0f} ms",
         "from the interruption's first sound to the clear: the agent's own time to notice",
+    )
+    heard_ms = next(c.heard_ms for c in picture.report.clears if c.at_ms == found.clear_ms)
+    table.add_row(
+        "heard",
+        f"{heard_ms / 1000:.2f} s",
+        "of the interrupted utterance: what the agent is told, and its model with it",
     )
     table.add_row("gaps", gaps_in_words(picture.report), "silence inside what the agent said")
     table.add_row("lateness", lateness_in_words(picture.report), "of the server's 20 ms tick")

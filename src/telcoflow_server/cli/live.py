@@ -22,6 +22,9 @@ FLOOR_DB = -60.0
 QUEUE_BAR_MS = 200.0
 """The full end of the queue's bar: the most that is ever asked ahead."""
 
+SHOWN = 8
+"""How many of a kind the table names; `--json` has all."""
+
 WHY_NOT = {
     EndReason.CALLER_HUNG_UP: "the caller hung up before an agent answered",
     EndReason.NO_AGENT: (
@@ -54,7 +57,7 @@ def failure(report: CallReport) -> str | None:
 
 
 def live_view(line: LiveLine) -> RenderableType:
-    """Return a running call as a few lines: state, mode, time, levels, the playout queue.
+    """Return a running call as a few lines: state, mode, time, levels, where the agent's audio is.
 
     The agent's own level is not measured: before there is a callee, it is all that the caller
     hears; after that the rows say what each of the two people hears.
@@ -72,6 +75,15 @@ def live_view(line: LiveLine) -> RenderableType:
     for who, level_db in levels:
         rows.add_row(who, _bar(level_db - FLOOR_DB, -FLOOR_DB), f"{level_in_words(level_db):>8}")
     rows.add_row("queued", _bar(line.queued_ms, QUEUE_BAR_MS), f"{line.queued_ms:5.0f} ms")
+    rows.add_row("in flight", _bar(line.in_flight_ms, QUEUE_BAR_MS), f"{line.in_flight_ms:5.0f} ms")
+    rows.add_row("lead", _bar(line.lead_ms, QUEUE_BAR_MS), f"{line.lead_ms:5.0f} ms")
+    rows.add_row(
+        "heard", Text("of what the agent is saying", "dim"), f"{line.said_ms / 1000:6.2f} s"
+    )
+    if line.last_gap is not None:
+        gap = line.last_gap
+        words = f"{line.gaps}, the last {gap.ms} ms at {gap.at_ms / 1000:.2f} s: {gap.cause}"
+        rows.add_row("gaps", Text(words))
     mode = f" {line.mode}" if line.mode else ""
     headline = Text.assemble((line.state, "bold"), f"{mode}  {line.at_ms / 1000:.1f} s")
     return Group(headline, rows)
@@ -95,18 +107,26 @@ def summary(report: CallReport) -> Table:
         "frames", f"{report.frames_to_agent} to the agent, {report.frames_from_agent} from"
     )
     table.add_row("gaps", gaps_in_words(report))
-    clears = ", ".join(f"{clear.at_ms / 1000:.2f} s" for clear in report.clears)
-    table.add_row("clears", clears or "none")
+    clears = [
+        f"{clear.at_ms / 1000:.2f} s, after {clear.heard_ms / 1000:.2f} s of the utterance"
+        for clear in report.clears[:SHOWN]
+    ]
+    if len(report.clears) > SHOWN:
+        clears.append(f"and {len(report.clears) - SHOWN} more")
+    table.add_row("clears", "\n".join(clears) or "none")
+    table.add_row("lead", f"{report.lead_ms:.0f} ms, prefill {report.prefill_ms:.0f} ms")
+    if report.outages:
+        table.add_row("outages", f"{report.outages}, {report.outage_ms} ms in all")
     table.add_row("tick lateness", lateness_in_words(report))
     return table
 
 
 def gaps_in_words(report: CallReport) -> str:
     """Return how often the agent's speech was broken, and whose fault it was."""
-    if not report.gaps:
+    if not report.gap_count:
         return "none"
-    causes = ", ".join(sorted({gap.cause for gap in report.gaps}))
-    return f"{len(report.gaps)}, {sum(gap.ms for gap in report.gaps)} ms in all ({causes})"
+    causes = ", ".join(f"{count} {cause}" for cause, count in sorted(report.gap_causes.items()))
+    return f"{report.gap_count}, {report.gap_ms} ms in all ({causes})"
 
 
 def lateness_in_words(report: CallReport) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -16,10 +17,11 @@ from matplotlib.figure import Figure
 
 from telcoflow_sdk.audio.format import TICK_MS
 from telcoflow_server.call.report import CallReport
+from telcoflow_server.cli.client import AudioTimeline
 from telcoflow_server.cli.measure import Interruption, Recording, Samples
 
 CALLER_COLOUR, AGENT_COLOUR, BUFFER_COLOUR = "#0072B2", "#D55E00", "#009E73"
-ONSET_COLOUR, CLEAR_COLOUR = "#56B4E9", "#000000"
+ONSET_COLOUR, CLEAR_COLOUR, GAP_COLOUR = "#56B4E9", "#000000", "#CC79A7"
 
 CALLER_LANE, AGENT_LANE, LANE_HEIGHT = 1.0, -1.0, 0.9
 """Heights of the two voices in one drawing, and of the loudest sample of both."""
@@ -34,7 +36,7 @@ class CallPicture:
 
     recording: Recording
     report: CallReport
-    queued_ms: list[float]
+    timeline: AudioTimeline
     interruption: Interruption
     added_delay_ms: float
 
@@ -90,25 +92,65 @@ def _draw_call(axes: Axes, picture: CallPicture) -> None:
 
 
 def _draw_buffer(axes: Axes, picture: CallPicture) -> None:
-    time_s = np.arange(len(picture.queued_ms)) * TICK_MS / 1000
+    """Draw what waits at the server, what is in flight up to the lead, what was heard, gaps."""
+    timeline, clear_s = picture.timeline, picture.interruption.clear_ms / 1000
+    time_s = np.arange(len(timeline.queued_ms)) * TICK_MS / 1000
+    queued, lead = np.array(timeline.queued_ms), np.array(timeline.lead_ms)
+    is_talking = queued > 0
+    style: dict[str, Any] = {"step": "post", "linewidth": 0}
+    axes.fill_between(time_s, queued, color=BUFFER_COLOUR, alpha=0.6, label="queued", **style)
     axes.fill_between(
-        time_s, picture.queued_ms, step="post", color=BUFFER_COLOUR, alpha=0.6, linewidth=0
-    )
-    axes.axhline(picture.report.lead_ms, color=BUFFER_COLOUR, lw=1, ls="--")
-    axes.annotate(
-        f"lead {picture.report.lead_ms:.0f} ms: all that is ever asked ahead",
-        (0.0, picture.report.lead_ms),
-        xycoords=("axes fraction", "data"),
-        xytext=(6, 4),
-        textcoords="offset points",
-        fontsize=9,
+        time_s,
+        queued,
+        lead,
+        where=is_talking,
         color=BUFFER_COLOUR,
+        alpha=0.2,
+        label="in flight",
+        **style,
     )
-    axes.axvline(picture.interruption.clear_ms / 1000, color=CLEAR_COLOUR, lw=1.5)
-    axes.set_ylim(0, max([picture.report.lead_ms, *picture.queued_ms]) * 1.35)
+    axes.step(time_s, lead, where="post", color=BUFFER_COLOUR, lw=1, ls="--", label="lead")
+    for gap in picture.report.gaps:
+        begin_s, end_s = gap.at_ms / 1000, (gap.at_ms + gap.ms) / 1000
+        axes.axvspan(begin_s, end_s, color=GAP_COLOUR, alpha=0.5, lw=0)
+        axes.annotate(
+            f"{gap.ms} ms: {gap.cause.replace('_', ' ')}",
+            (begin_s, 0.97),
+            xycoords=("data", "axes fraction"),
+            rotation=90,
+            ha="right",
+            va="top",
+            fontsize=7,
+        )
+    axes.axvline(clear_s, color=CLEAR_COLOUR, lw=1.5)
+    axes.set_ylim(0, max(1.0, lead.max(initial=0), queued.max(initial=0)) * 1.6)
     axes.set_ylabel("agent audio\nat the server, ms")
     axes.set_xlabel("time of the call, s")
     _tidy(axes)
+    _draw_heard(axes, picture, time_s)
+    handles, labels = axes.get_legend_handles_labels()
+    axes.legend(handles, labels, ncols=3, loc="upper left", fontsize=8, frameon=False)
+
+
+def _draw_heard(axes: Axes, picture: CallPicture, time_s: np.ndarray) -> None:
+    """Draw, on an axis of seconds, how much of the utterance in progress was heard."""
+    heard = axes.twinx()
+    said_s = np.array(picture.timeline.said_ms) / 1000
+    heard.plot(time_s, said_s, color=AGENT_COLOUR, lw=1.2)
+    heard.set_ylim(0, max(1.0, said_s.max(initial=0.0)) * 1.6)
+    heard.set_ylabel("heard of the\nutterance, s", color=AGENT_COLOUR)
+    heard.spines[["top", "left"]].set_visible(False)
+    clear = next(c for c in picture.report.clears if c.at_ms == picture.interruption.clear_ms)
+    heard.annotate(
+        f"heard {clear.heard_ms / 1000:.2f} s:\nwhat the model is told",
+        (clear.at_ms / 1000, clear.heard_ms / 1000),
+        xytext=(18, -5),
+        textcoords="offset points",
+        va="top",
+        fontsize=9,
+        color=AGENT_COLOUR,
+        arrowprops={"arrowstyle": "->", "color": AGENT_COLOUR},
+    )
 
 
 def _draw_close_up(axes: Axes, picture: CallPicture) -> None:

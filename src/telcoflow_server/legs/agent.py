@@ -1,38 +1,42 @@
 """The agent's leg: its playout towards the call, the call's sound towards its media link.
 
-Not here: credit and playout (`media/playout.py`), the socket (`api/media.py`), commands (`call/`).
-Implements docs/reference/wire.md §2 (audio) and §3.
+Not here: playout (`media/playout.py`), what is kept for the agent (`media/feed.py`), how both are
+said (`dialects.py`), the socket (`api/media.py`), commands (`call/`).
+Implements docs/explanation/flow-control.md.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from telcoflow_sdk.audio.format import TICK_MS, AudioFormat
-from telcoflow_sdk.protocol.codec import encode
-from telcoflow_sdk.protocol.codes import ErrorCode
-from telcoflow_sdk.protocol.messages import BufferRequest, BufferRequestData
+from telcoflow_sdk.protocol.codes import CloseCode, ErrorCode
+from telcoflow_sdk.protocol.messages import Place
+from telcoflow_sdk.protocol.positions import Acknowledgement
 from telcoflow_server.call.ports import MediaLink
+from telcoflow_server.legs.dialects import MediaDialect, PositionDialect, RequestDialect
+from telcoflow_server.media.credit import CreditStatistics
+from telcoflow_server.media.feed import Feed
+from telcoflow_server.media.gaps import Gap
+from telcoflow_server.media.lead import LeadRange
+from telcoflow_server.media.places import PassedMark
 from telcoflow_server.media.playout import Playout, PlayoutStatistics
 from telcoflow_server.media.routing import Audience
 
 MAX_UNSENT_MS = 250
 """Beyond this the agent is behind; more in the transport would only make it hear older sound."""
-WAITING_FRAMES = 12
-"""Newest frames kept for an agent that is behind, 240 ms; older ones are dropped and counted."""
+UNHEARD_TICKS = 760 // TICK_MS
+"""A client acknowledges twice a second: if nothing came for so long, its link may be lost, which is
+known later only. Until then nothing that it may ask for again is dropped."""
 STALLED_TICKS = 5_000 // TICK_MS
 """An agent that reads nothing for 5 s is taken for gone."""
 
 _MIXED_CHANNEL = 0
-_MIN_MESSAGE_BYTES = 2  # the channel, and at least half a sample
-_MIN_PIECE_BYTES = 2
-"""`prefer_audio_frame_bytes` is a minimum: with the default the published client keeps back the
-last 959 bytes of every utterance (wire.md §3)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,95 +46,229 @@ class AgentLegStatistics:
     Attributes:
         frames_to_agent: Messages of audio given to the link.
         frames_from_agent: Ticks that played the agent's audio.
-        dropped_frames: Frames the agent never got because it did not read.
+        dropped_frames: Frames the agent never got because it did not read, or was away too long.
+        loop_lag_ms: The longest that the agent said its event loop was blocked.
         playout: The other direction in detail.
+        credit: And what was asked for there.
     """
 
     frames_to_agent: int
     frames_from_agent: int
     dropped_frames: int
+    loop_lag_ms: int
     playout: PlayoutStatistics
+    credit: CreditStatistics
+
+
+class AgentAudio(NamedTuple):
+    """Where an agent's audio is in one moment, ms; all 0 before there is an agent.
+
+    Attributes:
+        queued_ms: Waiting here.
+        in_flight_ms: Asked for, and not here: under way, or not said yet.
+        heard_ms: Audible to somebody, since the utterance in progress began.
+        lead_ms: What the first two together are kept at.
+        gap_count: How many silences there were inside its utterances.
+        last_gap: The last of them.
+    """
+
+    queued_ms: float = 0.0
+    in_flight_ms: float = 0.0
+    heard_ms: float = 0.0
+    lead_ms: float = 0.0
+    gap_count: int = 0
+    last_gap: Gap | None = None
 
 
 class AgentLeg:
     """An agent as a party to a call; a `FrameSource` and a `FrameSink`.
 
     Attach it to its row when the call is answered: what it is put from then on goes to the
-    agent, and it starts asking for audio when `flush_credit` is first called. One thread.
+    agent. One thread.
 
     Args:
-        link: The agent's media link.
         audio_format: What the agent chose in its `setup`.
         switched: Told, before a frame is mixed, that it and what follows is for others.
+        within: The range of its lead.
     """
 
     def __init__(
-        self, link: MediaLink, audio_format: AudioFormat, switched: Callable[[Audience], None]
+        self,
+        audio_format: AudioFormat,
+        switched: Callable[[Audience], None],
+        within: LeadRange | None = None,
     ) -> None:
-        self._link = link
+        self._format = audio_format
         self._switched = switched
-        self._playout = Playout(audio_format)
+        self._playout = Playout(audio_format, within)
+        self._dialect: MediaDialect = RequestDialect(self._playout, audio_format)
+        self._positions: PositionDialect | None = None
+        self._feed = Feed(0)
+        self._link: MediaLink | None = None
         self._max_unsent_bytes = audio_format.ms_to_bytes(MAX_UNSENT_MS)
-        self._waiting: deque[tuple[int, bytes]] = deque()
-        self._channels = 1
         self._unread_ticks = 0
+        self._unheard_ticks = 0
         self._frames_sent = 0
-        self._dropped_frames = 0
-        self._request = encode(
-            BufferRequest(
-                BufferRequestData(
-                    requested_bytes=audio_format.frame_bytes,
-                    prefer_audio_frame_bytes=_MIN_PIECE_BYTES,
-                )
-            )
-        )
+        self._seen_by_client = 0
+        self._loop_lag_ms = 0
 
-    def receive_audio(self, message: bytes) -> ErrorCode | None:
-        """Take one binary message: the channel byte, then PCM of any length.
+    # --- the link --------------------------------------------------------------------------
+
+    def link_requesting(self, link: MediaLink) -> None:
+        """Speak protocol v1 over `link`, the only one there will be."""
+        self._link = link
+
+    def link_positioned(self, link: MediaLink, kept_ms: int, received: list[int]) -> list[int]:
+        """Speak protocol v2 over `link`, and send again what has not arrived over an earlier one.
+
+        Args:
+            link: Replaces the one before.
+            kept_ms: How much sound is kept for an agent whose link was lost.
+            received: Up to where the agent has the audio of each channel.
 
         Returns:
-            None: queued.
-            ErrorCode.MALFORMED_AUDIO: shorter than two bytes; ignored.
-            ErrorCode.INVALID_CHANNEL: not channel 0, the only one that takes audio; ignored.
-            ErrorCode.AUDIO_OVERRUN: far more than was asked for; the excess was discarded.
+            Where the audio of these channels goes on.
         """
-        if len(message) < _MIN_MESSAGE_BYTES:
-            return ErrorCode.MALFORMED_AUDIO
-        if message[0] != _MIXED_CHANNEL:
-            return ErrorCode.INVALID_CHANNEL
-        return self._playout.receive(memoryview(message)[1:])
+        if self._positions is None:
+            self._positions = PositionDialect(self._playout, self._format, self._acknowledged)
+            self._dialect = self._positions
+            self._feed = Feed(kept_ms)
+            self._link = link
+            return received
+        self._positions.relink()
+        self._link = link
+        self._unread_ticks = 0
+        return self._feed.relink(received)
 
-    def clear(self) -> int:
-        """Drop the agent's audio not yet played, at once; return the bytes dropped."""
-        return self._playout.clear()
+    def unlink(self) -> None:
+        """The link is lost: play out what is here, keep what is said."""
+        self._link = None
+        self._unread_ticks = 0
+        self._feed.unlink()
 
-    def switch(self, audience: Audience) -> None:
-        """Let what arrives from now on be heard by others; see `Playout.switch`."""
-        self._playout.switch(audience)
+    @property
+    def seen_by_client(self) -> int:
+        """The last text message that the client acknowledged (v2)."""
+        return self._seen_by_client
+
+    def _acknowledged(self, acknowledgement: Acknowledgement) -> None:
+        self._unheard_ticks = 0
+        self._seen_by_client = acknowledgement.seen
+        self._feed.acknowledge(acknowledgement.received)
+        self._loop_lag_ms = max(self._loop_lag_ms, acknowledgement.loop_lag_ms)
+
+    # --- from the agent --------------------------------------------------------------------
+
+    def receive_audio(self, message: bytes) -> ErrorCode | CloseCode | None:
+        """Take one binary message; see `MediaDialect.receive`."""
+        return self._dialect.receive(message)
+
+    def clear(self, place: Place | None) -> int | None:
+        """Drop the agent's audio not yet played, at once; resume playback.
+
+        Returns:
+            The bytes dropped; None: `place` does not begin the next generation.
+        """
+        return self._dialect.clear(place)
+
+    def switch(self, audience: Audience, place: Place | None) -> bool:
+        """Let what is behind `place` be heard by others; return whether there is such a place.
+
+        On v1 there is no place: what arrives from now on is meant.
+        """
+        offset = self._dialect.locate(place)
+        if offset is None:
+            return False
+        self._playout.switch(audience, offset)
+        return True
+
+    def switch_at_end(self, audience: Audience) -> None:
+        """Let what arrives from now on be heard by others."""
+        self._playout.switch(audience, self._playout.received)
+
+    def mark(self, name: str, place: Place | None) -> bool:
+        """Report when `place` was played; return whether there is such a place."""
+        offset = self._dialect.locate(place)
+        if offset is None:
+            return False
+        self._playout.mark(name, offset)
+        return True
+
+    def pause(self) -> None:
+        """Play nothing until `resume` or `clear`."""
+        self._playout.pause()
+
+    def resume(self) -> None:
+        """Go on where `pause` stopped."""
+        self._playout.resume()
+
+    def drain(self, place: Place | None) -> bool:
+        """Play up to `place` and no further; return whether there is such a place.
+
+        A playback that is paused goes on: nobody would hear the end otherwise.
+        """
+        if not self._dialect.end(place):
+            return False
+        self._playout.resume()
+        return True
+
+    def flush_credit(self, seen: int = 0) -> None:
+        """Tell the agent what it may send now; call it after each tick.
+
+        Args:
+            seen: The last text message of the agent's that arrived (v2).
+        """
+        if self._link is not None:
+            self._dialect.send_credit(self._link, seen)
+
+    # --- what can be told ------------------------------------------------------------------
+
+    @property
+    def generation(self) -> int:
+        """How many clears there were."""
+        return self._playout.generation
+
+    @property
+    def played(self) -> int:
+        """Samples of the generation that were played."""
+        return self._playout.played
+
+    @property
+    def received(self) -> int:
+        """Samples of the generation that arrived."""
+        return self._playout.received
+
+    @property
+    def has_room_for_places(self) -> bool:
+        """Whether another mark or switch can be kept."""
+        return self._playout.has_room_for_places
 
     @property
     def has_switched(self) -> bool:
-        """Whether everything received before the last `switch` has been played."""
+        """Whether the place of the last `switch` has been reached."""
         return self._playout.has_switched
-
-    def flush_credit(self) -> None:
-        """Request the audio now due, one frame per request; call it after each tick."""
-        while self._playout.next_request():
-            self._link.send_message(self._request)
-
-    def drain(self) -> None:
-        """Ask for no more audio and play out what is here."""
-        self._playout.drain()
 
     @property
     def is_drained(self) -> bool:
-        """Whether a drain was asked for and everything has been played."""
-        return self._playout.is_drained
+        """Whether a drain was asked for, and everything before its place was played or cleared.
+
+        Without a link nothing more comes: then what is here is everything.
+        """
+        return self._playout.is_finished or (self._link is None and self._is_empty_at_end)
+
+    @property
+    def _is_empty_at_end(self) -> bool:
+        return self._playout.is_ending and self._playout.queued_samples == 0
 
     @property
     def is_stalled(self) -> bool:
         """Whether the agent has not read for `STALLED_TICKS`."""
         return self._unread_ticks >= STALLED_TICKS
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether playback is paused."""
+        return self._playout.is_paused
 
     @property
     def queued_ms(self) -> float:
@@ -139,13 +277,38 @@ class AgentLeg:
 
     @property
     def heard_ms(self) -> float:
-        """How much was played of the utterance in progress, or of the one last cleared."""
+        """How much was heard of the utterance in progress, or of the one last cleared."""
         return self._playout.heard_ms
+
+    @property
+    def audio(self) -> AgentAudio:
+        """Where its audio is now."""
+        playout = self._playout
+        queued_ms, lead_ms, gaps = playout.queued_ms, playout.lead_ms, playout.gaps
+        in_flight_ms = max(0.0, lead_ms - queued_ms)
+        return AgentAudio(queued_ms, in_flight_ms, playout.heard_ms, lead_ms, gaps.count, gaps.last)
+
+    def take_passed_marks(self) -> list[PassedMark]:
+        """Return the marks reached or cleared since this was last asked."""
+        return self._playout.take_passed_marks()
+
+    def take_new_gaps(self) -> tuple[Gap, ...]:
+        """Return the gaps that ended since this was last asked."""
+        return self._playout.take_new_gaps()
 
     def statistics(self) -> AgentLegStatistics:
         """Return the leg's counters."""
         playout = self._playout.statistics()
-        return AgentLegStatistics(self._frames_sent, playout.frames, self._dropped_frames, playout)
+        return AgentLegStatistics(
+            self._frames_sent,
+            playout.frames,
+            self._feed.dropped_frames,
+            self._loop_lag_ms,
+            playout,
+            self._dialect.statistics(),
+        )
+
+    # --- the tick --------------------------------------------------------------------------
 
     def take(self, tick: int, out: NDArray[np.int16]) -> bool:
         """Play one frame of the agent's; see `Playout.take`."""
@@ -157,31 +320,45 @@ class AgentLeg:
 
     def put(self, tick: int, frame: NDArray[np.int16]) -> None:
         """Send one frame to the agent, unless it is behind: then keep the newest for it."""
-        self._send(_MIXED_CHANNEL, frame)
-        self._unread_ticks = self._unread_ticks + 1 if self._waiting else 0
+        self._unheard_ticks += 1
+        if self._positions is not None and self._unheard_ticks >= UNHEARD_TICKS:
+            self._feed.unlink()
+        is_read = self._send(_MIXED_CHANNEL, tick, frame)
+        # Who catches up after an outage reads, though frames wait for it.
+        is_behind = self._feed.is_waiting and not (is_read and self._feed.is_catching_up)
+        self._unread_ticks = self._unread_ticks + 1 if is_behind and self._link else 0
 
     def ear(self, channel: int) -> ChannelEar:
         """Return a sink that sends what it is put on a channel of its own."""
-        self._channels += 1
+        self._feed.channels += 1
         return ChannelEar(self._send, channel)
 
-    def _send(self, channel: int, frame: NDArray[np.int16]) -> None:
-        self._waiting.append((channel, frame.astype("<i2", copy=False).tobytes()))
-        while self._waiting and self._link.unsent_bytes() <= self._max_unsent_bytes:
-            self._link.send_audio(*self._waiting.popleft())
+    def _send(self, channel: int, tick: int, frame: NDArray[np.int16]) -> bool:
+        """Queue a frame and send what the link takes; return whether it takes anything."""
+        self._feed.put(channel, tick * len(frame), frame.astype("<i2", copy=False).tobytes())
+        is_read = self._link is not None and self._send_fed(self._link)
+        self._feed.trim()
+        return is_read
+
+    def _send_fed(self, link: MediaLink) -> bool:
+        is_read = False
+        while link.unsent_bytes() <= self._max_unsent_bytes:
+            fed = self._feed.next()
+            if fed is None:
+                return True
+            link.send_binary(self._dialect.build(fed))
             self._frames_sent += 1
-        if len(self._waiting) > WAITING_FRAMES * self._channels:
-            self._waiting.popleft()
-            self._dropped_frames += 1
+            is_read = True
+        return is_read
 
 
 @dataclass(frozen=True, slots=True)
 class ChannelEar:
     """One more channel to the agent: what one party says, apart from the mix."""
 
-    send: Callable[[int, NDArray[np.int16]], None]
+    send: Callable[[int, int, NDArray[np.int16]], object]
     channel: int
 
     def put(self, tick: int, frame: NDArray[np.int16]) -> None:
         """Send one frame; it shares the fate of those on the other channels."""
-        self.send(self.channel, frame)
+        self.send(self.channel, tick, frame)

@@ -1,14 +1,14 @@
-"""Pulling audio from one agent: credit out, bytes in, one frame a tick to the call.
+"""Playing one agent's audio: samples in, one frame a tick to the call.
 
-Not here: the messages and the link (`legs/agent.py`), resampling (`resample.py`).
-Implements docs/reference/wire.md §3 and docs/explanation/flow-control.md.
+Not here: asking for the audio (`credit.py`), how much is kept ahead (`lead.py`), the messages and
+the link (`legs/agent.py`), resampling (`resample.py`). Implements "Positions", "Utterances" and
+"Gaps" of docs/reference/wire-v2.md, and docs/explanation/flow-control.md.
 
 Time is the tick passed to `take`; what arrives between two takes belongs to the later one.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass
 from enum import Enum, auto
 
@@ -16,84 +16,48 @@ import numpy as np
 from numpy.typing import NDArray
 
 from telcoflow_sdk.audio.format import BYTES_PER_SAMPLE, TICK_MS, AudioFormat
-from telcoflow_sdk.protocol.codes import ErrorCode
+from telcoflow_sdk.protocol.commands import GapCause
+from telcoflow_server.media.gaps import Gap, GapLog, cause_of
+from telcoflow_server.media.heard import Heard
+from telcoflow_server.media.lead import Lead, LeadRange
+from telcoflow_server.media.places import PassedMark, Places
 from telcoflow_server.media.routing import Audience
 
-START_LEAD_MS = 60
-"""Queued plus requested at the start: one frame being played, one here, one under way."""
-MIN_LEAD_MS = 40
-"""With less, a reply that takes a millisecond over a tick would already leave a gap."""
-MAX_LEAD_MS = 200
-"""What an interruption may have to recall, and still a late network's worst."""
-MIN_PREFILL_MS = 20
-"""One frame in hand covers the jitter of a loopback or a good network."""
-MAX_PREFILL_MS = 60
-"""More would be heard as a slow answer; who jitters by more has gaps."""
-STEP_MS = TICK_MS
-"""Lead and prefill change by whole frames: credit is granted in frames."""
-STEADY_TICKS = 10_000 // TICK_MS
-"""Sound without a gap for 10 s brings lead and prefill one step down: slower than any gap
-brings them up, so a link that fails every few seconds keeps what it needs."""
 UTTERANCE_PAUSE_TICKS = 250 // TICK_MS
 """Silence longer than this is a pause of the speaker's, not a gap in the link: gaps in the audio
 of text-to-speech engines between sentences start at about 300 ms."""
 TAIL_TICKS = 2
 """How long a part frame waits for its rest: as long as an answer within the starting lead may
 take. With a smaller lead less is queued ahead of it, and it waits correspondingly less."""
-MAX_QUEUED_MS = 1_000
-"""Five times the largest lead. Only who sends unasked gets there; the newest is discarded."""
-MAX_GAPS_LISTED = 1_000
-"""A summary's length; all gaps are counted."""
-
-
-@dataclass(frozen=True, slots=True)
-class Gap:
-    """Silence of one tick or more inside an utterance.
-
-    Attributes:
-        at_ms: When it began, on the call's time axis.
-        ms: How long it was.
-        cause: Whose fault. Always "unknown": protocol v1 does not tell.
-    """
-
-    at_ms: int
-    ms: int
-    cause: str = "unknown"
 
 
 @dataclass(frozen=True, slots=True)
 class PlayoutStatistics:
-    """Where the audio is, how playout adapted, and what went wrong.
+    """What was played and what went wrong.
 
     Attributes:
         queued_ms: Received and not yet played.
-        outstanding_ms: Requested and not yet received; below 0 after unrequested audio.
-        lead_ms: What queued and outstanding are kept at.
+        lead_ms: What queued and requested audio is kept at.
         prefill_ms: How much is awaited behind a first frame.
         frames: Ticks that played audio.
-        requested_bytes: All requests.
-        received_bytes: All payloads, discarded ones included.
-        played_bytes: Audio played; padding is not counted.
-        cleared_bytes: Dropped by clears.
-        discarded_bytes: Dropped because the queue was full or the call was draining.
+        played_samples: Audio played; padding is not counted.
+        cleared_samples: Dropped by clears.
         gaps: The last `MAX_GAPS_LISTED`.
         gap_count: All of them.
         gap_ms: Their sum.
+        gap_causes: How many of each cause.
     """
 
     queued_ms: float
-    outstanding_ms: float
     lead_ms: int
     prefill_ms: int
     frames: int
-    requested_bytes: int
-    received_bytes: int
-    played_bytes: int
-    cleared_bytes: int
-    discarded_bytes: int
+    played_samples: int
+    cleared_samples: int
     gaps: tuple[Gap, ...]
     gap_count: int
     gap_ms: int
+    gap_causes: dict[GapCause, int]
 
 
 class _Phase(Enum):
@@ -108,114 +72,124 @@ class _Phase(Enum):
 class Playout:
     """The audio of one agent between its link and its call's row.
 
-    Conserves samples: everything received is played once, in order, unless a clear, an overrun
-    or a drain drops it, and all of that is counted. One thread; never waits.
+    Conserves samples: everything appended is played once, in order, unless a clear drops it, and
+    that is counted. What may be appended is for `credit.py` to say. One thread; never waits.
 
     Args:
-        audio_format: Of the payloads and of the frames.
+        audio_format: Of the audio and of the frames.
+        within: The range of the lead.
+
+    Attributes:
+        audience: Of the frame last taken; see `switch`. To be read only, like the others.
+        generation: How many clears there were.
+        played: Samples of this generation that were played.
+        is_paused: Whether `take` plays nothing for now.
+        gaps: Silences inside its utterances.
     """
 
-    def __init__(self, audio_format: AudioFormat) -> None:
+    def __init__(self, audio_format: AudioFormat, within: LeadRange | None = None) -> None:
         self.audience = Audience.CALLER
-        """Of the frame last taken; see `switch`."""
-        self._switches: deque[tuple[int, Audience]] = deque()  # bytes queued before each
+        self.generation = 0
+        self.played = 0
+        self.is_paused = False
         self._format = audio_format
-        self._frame_bytes = audio_format.frame_bytes
-        self._max_queued_bytes = audio_format.ms_to_bytes(MAX_QUEUED_MS)
-        self._queue = bytearray()  # whole samples
-        self._odd = b""  # first half of a sample whose second half is still to come
+        self._frame_samples = audio_format.frame_samples
+        self._queue = bytearray()  # whole samples, from `played` on
+        self._places = Places()
+        self._lead = Lead(within or LeadRange())
+        self.gaps = GapLog()
+        self._heard = Heard()
+        self._passed: list[PassedMark] = []
         self._phase = _Phase.IDLE
-        self._is_draining = False
-        self._has_arrived = False  # since the last take
-        self._last_arrival_tick = 0
-        self._held_since_tick = 0
-        self._silent_since_tick: int | None = None  # inside an utterance
-        self._steady_ticks = 0
-        self._lead_ms = START_LEAD_MS
-        self._prefill_ms = MIN_PREFILL_MS
-        self._outstanding_bytes = 0
+        self._end: int | None = None  # the generation's, once it is known
+        self._now = 0  # ticks in which playback was not paused: waiting is measured in these
+        self._paused_ticks = 0
+        self._arrival: tuple[bool | None, int] | None = None  # first one since the last take
+        self._has_more: bool | None = None  # what the last arrival said
+        self._starved_with_more: bool | None = None  # and what the last one before the silence said
+        self._last_arrival = 0
+        self._held_since = 0
+        self._silent_since: int | None = None  # inside an utterance
+        self._gap_cause = GapCause.UNKNOWN
         self._frames = 0
-        self._requested_bytes = 0
-        self._received_bytes = 0
-        self._played_bytes = 0
-        self._heard_bytes = 0
-        self._cleared_bytes = 0
-        self._discarded_bytes = 0
-        self._gaps: deque[Gap] = deque(maxlen=MAX_GAPS_LISTED)
-        self._gap_count = 0
-        self._gap_ms = 0
+        self._played_before = 0  # in earlier generations
+        self._cleared_samples = 0
 
-    def receive(self, payload: bytes | memoryview) -> ErrorCode | None:
-        """Queue audio. Any length is normal: part frames, odd bytes, several frames, none asked.
+    # --- what comes from the link ----------------------------------------------------------
 
-        Returns:
-            None: queued, or discarded quietly because the call is draining.
-            ErrorCode.AUDIO_OVERRUN: more than `MAX_QUEUED_MS` would be queued; what is beyond
-                was discarded, and counted.
+    def append(
+        self, pcm: bytes | memoryview, *, more: bool | None = None, delay_ms: int = 0
+    ) -> None:
+        """Queue whole samples behind what is queued.
+
+        Args:
+            pcm: Little-endian signed 16-bit mono, an even number of bytes, not 0.
+            more: Whether the client has more behind it; None when the protocol does not tell.
+            delay_ms: From the credit to this audio, at the client.
         """
-        # An interrupt does not reset this: the client goes on to serve what it was asked for
-        # before it (wire.md §3), so forgetting it would leak one lead per interrupt.
-        self._outstanding_bytes -= len(payload)
-        self._received_bytes += len(payload)
-        if self._is_draining:
-            self._discarded_bytes += len(payload)
-            return None
-        stream = self._odd + payload if self._odd else payload
-        whole = len(stream) // BYTES_PER_SAMPLE * BYTES_PER_SAMPLE
-        self._odd = bytes(stream[whole:])
-        fitting = min(whole, self._max_queued_bytes - len(self._queue))
-        self._queue += stream[:fitting]
-        self._has_arrived = True
-        if fitting == whole:
-            return None
-        self._discarded_bytes += whole - fitting
-        return ErrorCode.AUDIO_OVERRUN
+        if self._phase is _Phase.IDLE and not self._queue:
+            self._heard.begin()  # now, not with the next tick: a clear may come before that
+        self._queue += pcm
+        self._has_more = more
+        if self._arrival is None:
+            self._arrival = (more, delay_ms)
 
     def clear(self) -> int:
-        """Drop what is queued and end the utterance; return the bytes dropped.
+        """Drop what is queued, end the utterance, begin the next generation; resume playback.
 
-        What was requested stays requested. At most one request's worth of stale audio may follow.
+        Returns:
+            The samples dropped.
         """
-        dropped = len(self._queue) + len(self._odd)
+        dropped = len(self._queue) // BYTES_PER_SAMPLE
         self._queue.clear()
-        self._switches = deque((0, audience) for _, audience in self._switches)
-        self._odd = b""
-        self._has_arrived = False
-        self._silent_since_tick = None
-        self._phase = _Phase.IDLE
-        self._cleared_bytes += dropped
+        self._cleared_samples += dropped
+        self._passed += [PassedMark(name, None) for name in self._places.clear()]
+        self._played_before += self.played
+        self.generation += 1
+        self.played = 0
+        self.is_paused = False
+        self._end = None if self._end is None else 0
+        self._arrival = None
+        self._heard.clear()
+        self._finish_utterance()
         return dropped
 
-    def switch(self, audience: Audience) -> None:
-        """Play what is received from now on to others; what is queued keeps its audience.
+    def switch(self, audience: Audience, offset: int) -> None:
+        """Play what is behind `offset` to others; what is before it keeps its audience.
 
         The audio before the switch ends with a part frame padded with silence, so that the
         audience changes between two frames. A clear drops audio, never a switch.
         """
-        self._discarded_bytes += len(self._odd)
-        self._odd = b""
-        self._switches.append((len(self._queue), audience))
+        self._places.add_switch(offset, audience)
 
-    @property
-    def has_switched(self) -> bool:
-        """Whether everything received before the last switch has been played or cleared."""
-        return not self._switches
+    def mark(self, name: str, offset: int) -> None:
+        """Report in `take_passed_marks` when `offset` was played, or cleared before."""
+        self._places.add_mark(offset, name)
 
-    def next_request(self) -> int:
-        """Return how many bytes to request now: one frame, or 0 when nothing is due.
+    def end_utterance(self) -> None:
+        """End the utterance behind what was appended."""
+        self._heard.expect_ends()
+        self._has_more = False
+        self._places.add_end(self.received)
 
-        What is returned counts as requested. Ask again until 0: one request per frame, because
-        the published client answers each request with one message, however long (wire.md §3).
-        """
-        # Audio nobody asked for is a debt that shows in the statistics; the next request writes
-        # it off. Were it repaid by requests, each would invite more into a queue already full.
-        awaited = max(self._outstanding_bytes, 0)
-        lead_bytes = self._format.ms_to_bytes(self._lead_ms)
-        if self._is_draining or len(self._queue) + awaited >= lead_bytes:
-            return 0
-        self._outstanding_bytes = awaited + self._frame_bytes
-        self._requested_bytes += self._frame_bytes
-        return self._frame_bytes
+    def end_at(self, offset: int) -> None:
+        """Nothing comes behind `offset`, which may itself still be to come."""
+        self._end = max(offset, self.received)
+        self._passed += [PassedMark(name, None) for name in self._places.drop_after(self._end)]
+
+    def expect_no_more(self) -> None:
+        """Nothing comes any more: what is here is all."""
+        self.end_at(self.received)
+
+    def pause(self) -> None:
+        """Play nothing until `resume` or `clear`; nothing is lost or repeated."""
+        self.is_paused = True
+
+    def resume(self) -> None:
+        """Go on where `pause` stopped."""
+        self.is_paused = False
+
+    # --- the tick --------------------------------------------------------------------------
 
     def take(self, tick: int, out: NDArray[np.int16]) -> bool:
         """Play one frame.
@@ -228,129 +202,199 @@ class Playout:
             True: `out` is a frame, a part frame's end padded with silence.
             False: nothing to play, or not yet; `out` is as it was.
         """
-        if self._has_arrived:
-            self._has_arrived = False
-            self._last_arrival_tick = tick
-            self._note_arrival(tick)
-        while self._switches and self._switches[0][0] == 0:
-            self.audience = self._switches.popleft()[1]
-        if self._phase is _Phase.HOLDING and self._is_filled(tick):
+        if self.is_paused:
+            self._paused_ticks += 1
+            return False
+        self._now = tick - self._paused_ticks
+        self._reach_places(tick * TICK_MS)
+        if self._arrival is not None:
+            self._last_arrival = self._now
+            self._note_arrival(*self._arrival)
+            self._arrival = None
+        elif self._phase is _Phase.IDLE and self._queue:
+            self._begin()  # behind the end of another utterance
+        available, is_all = self._available()
+        if self._phase is _Phase.HOLDING and self._is_filled(available, is_all):
             self._phase = _Phase.PLAYING
-        queued = self._switches[0][0] if self._switches else len(self._queue)
-        is_frame_due = self._phase is _Phase.PLAYING and queued >= self._frame_bytes
-        if is_frame_due or (0 < queued < self._frame_bytes and self._is_tail_due(tick)):
+        is_frame_due = self._phase is _Phase.PLAYING and available >= self._frame_samples
+        is_tail_due = 0 < available < self._frame_samples and (is_all or self._is_tail_due())
+        if is_frame_due or is_tail_due:
             self._phase = _Phase.PLAYING
             self._note_sound(tick)
-            self._play(out)
+            self._play(tick, min(available, self._frame_samples), out)
             return True
         if self._phase is _Phase.PLAYING:
             self._phase = _Phase.STARVED
-            self._silent_since_tick = tick
+            self._silent_since = self._now
+            self._starved_with_more = self._has_more
         return False
 
-    def drain(self) -> None:
-        """Play out what is held and no more: requests end, late audio is discarded."""
-        self._is_draining = True
-        self._discarded_bytes += len(self._odd)
-        self._odd = b""
+    def take_passed_marks(self) -> list[PassedMark]:
+        """Return the marks that were reached or cleared since this was last asked, in order."""
+        passed, self._passed = self._passed, []
+        return passed
+
+    def take_new_gaps(self) -> tuple[Gap, ...]:
+        """Return the gaps that ended since this was last asked."""
+        return self.gaps.take_untold()
+
+    # --- what can be told ------------------------------------------------------------------
 
     @property
-    def is_drained(self) -> bool:
-        """Whether a drain was asked for and everything has been played (or cleared)."""
-        return self._is_draining and not self._queue
+    def received(self) -> int:
+        """Samples of this generation that were appended."""
+        return self.played + len(self._queue) // BYTES_PER_SAMPLE
+
+    @property
+    def queued_samples(self) -> int:
+        """Appended and not yet played."""
+        return len(self._queue) // BYTES_PER_SAMPLE
+
+    @property
+    def lead_ms(self) -> int:
+        """What queued and requested audio is to be kept at."""
+        return self._lead.lead_ms
+
+    @property
+    def has_room_for_places(self) -> bool:
+        """Whether another mark or switch can be kept."""
+        return not self._places.is_full
+
+    @property
+    def has_switched(self) -> bool:
+        """Whether the last switch was reached."""
+        return not self._places.has_switches
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the end is known, and everything before it was played or cleared."""
+        return self._end is not None and self.played >= self._end
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether the end is known."""
+        return self._end is not None
 
     @property
     def queued_ms(self) -> float:
-        """Audio received and not yet played."""
+        """Audio appended and not yet played."""
         return self._format.bytes_to_ms(len(self._queue))
 
     @property
-    def heard_ms(self) -> float:
-        """Audio played of the utterance in progress, or else of the last one.
+    def heard(self) -> int:
+        """Samples of the utterance in progress, or of the last one, that were audible."""
+        return self._heard.samples
 
-        A clear leaves it as it is: what the caller had heard of what was cleared.
-        """
-        return self._format.bytes_to_ms(self._heard_bytes)
+    @property
+    def heard_ms(self) -> float:
+        """The same or, right after a clear, how much was heard of what was cleared."""
+        return self._format.bytes_to_ms(self._heard.up_to_clear * BYTES_PER_SAMPLE)
 
     def statistics(self) -> PlayoutStatistics:
-        """Return all counters; they only grow, but for the first four."""
+        """Return all counters; they only grow, but for the first three."""
         return PlayoutStatistics(
             queued_ms=self.queued_ms,
-            outstanding_ms=self._format.bytes_to_ms(self._outstanding_bytes),
-            lead_ms=self._lead_ms,
-            prefill_ms=self._prefill_ms,
+            lead_ms=self._lead.lead_ms,
+            prefill_ms=self._lead.prefill_ms,
             frames=self._frames,
-            requested_bytes=self._requested_bytes,
-            received_bytes=self._received_bytes,
-            played_bytes=self._played_bytes,
-            cleared_bytes=self._cleared_bytes,
-            discarded_bytes=self._discarded_bytes,
-            gaps=tuple(self._gaps),
-            gap_count=self._gap_count,
-            gap_ms=self._gap_ms,
+            played_samples=self._played_before + self.played,
+            cleared_samples=self._cleared_samples,
+            gaps=self.gaps.listed,
+            gap_count=self.gaps.count,
+            gap_ms=self.gaps.total_ms,
+            gap_causes=dict(self.gaps.by_cause),
         )
 
-    def _note_arrival(self, tick: int) -> None:
+    # --- how it is done --------------------------------------------------------------------
+
+    def _reach_places(self, now_ms: float) -> None:
+        """Do what was to be done at the place that playing has come to."""
+        if self._places.take_end(self.played):
+            self._finish_utterance()
+        audience = self._places.take_switch(self.played)
+        if audience is not None:
+            self.audience = audience
+        for _, name in self._places.take_marks(self.played):
+            self._passed.append(PassedMark(name, now_ms))
+
+    def _note_arrival(self, more: bool | None, delay_ms: int) -> None:
         """Begin an utterance, or go on with one that had run dry."""
-        if self._phase is _Phase.STARVED and self._silent_since_tick is not None:
-            if tick - self._silent_since_tick <= UTTERANCE_PAUSE_TICKS:
+        if self._phase is _Phase.STARVED and self._silent_since is not None:
+            cause = cause_of(self._starved_with_more, delay_ms)
+            is_pause = self._now - self._silent_since > UTTERANCE_PAUSE_TICKS
+            is_fault = cause in (GapCause.CLIENT_LATE, GapCause.NETWORK_LATE)
+            if is_fault or not is_pause:
                 self._phase = _Phase.HOLDING
-                self._held_since_tick = tick
-                self._steady_ticks = 0
-                self._lead_ms = min(self._lead_ms + STEP_MS, MAX_LEAD_MS)
-                self._prefill_ms = min(self._prefill_ms + STEP_MS, MAX_PREFILL_MS)
+                self._held_since = self._now
+                self._gap_cause = cause
+                self._lead.note_gap(cause)
                 return
             self._phase = _Phase.IDLE
         if self._phase is _Phase.IDLE:
-            self._phase = _Phase.HOLDING
-            self._held_since_tick = tick
-            self._silent_since_tick = None
-            self._heard_bytes = 0
+            self._begin()
 
-    def _is_filled(self, tick: int) -> bool:
+    def _begin(self) -> None:
+        """Hold the first frame of an utterance, or of more of it after a pause."""
+        self._phase = _Phase.HOLDING
+        self._held_since = self._now
+        self._silent_since = None
+        self._heard.begin()
+
+    def _finish_utterance(self) -> None:
+        self._phase = _Phase.IDLE
+        self._silent_since = None
+        self._heard.finish()
+
+    def _available(self) -> tuple[int, bool]:
+        """Return how much can be played without a stop, and whether that is all there will be."""
+        received = self.received
+        boundary = self._places.boundary
+        if boundary is not None and boundary <= received:
+            return boundary - self.played, True
+        return received - self.played, self._end is not None and self._end <= received
+
+    def _is_filled(self, available: int, is_all: bool) -> bool:
         """Whether a whole first frame is there, with enough behind it or enough time gone."""
-        behind = len(self._queue) - self._frame_bytes
-        if behind < 0 or self._switches:
-            return bool(self._switches)  # nothing can be added before a switch
-        held_ms = (tick - self._held_since_tick) * TICK_MS
+        if is_all:
+            return True  # nothing can be added
+        behind = available - self._frame_samples
+        if behind < 0:
+            return False
+        held_ms = (self._now - self._held_since) * TICK_MS
         # An utterance whose second frame came along with the first is not made in real time;
         # what is behind it comes as fast as it is asked for.
-        is_burst = held_ms == 0 and self._silent_since_tick is None and behind >= self._frame_bytes
-        is_deep = behind >= self._format.ms_to_bytes(self._prefill_ms)
-        return is_burst or is_deep or held_ms >= self._prefill_ms or self._is_draining
+        is_first = self._silent_since is None
+        is_burst = held_ms == 0 and is_first and behind >= self._frame_samples
+        # With the whole lead here, nothing more comes before some of it is played.
+        awaited_ms = min(self._lead.prefill_ms, self._lead.lead_ms - TICK_MS)
+        is_deep = behind * 1000 >= awaited_ms * self._format.sample_rate_hz
+        return is_burst or is_deep or held_ms >= self._lead.prefill_ms
 
-    def _is_tail_due(self, tick: int) -> bool:
+    def _is_tail_due(self) -> bool:
         """Whether a part frame is an end: its rest could have come by now."""
-        patience = min(TAIL_TICKS, self._lead_ms // TICK_MS - 1)
-        is_last = self._is_draining or bool(self._switches)
-        return is_last or tick - self._last_arrival_tick >= patience
+        patience = min(TAIL_TICKS, self._lead.lead_ms // TICK_MS - 1)
+        return self._now - self._last_arrival >= patience
 
     def _note_sound(self, tick: int) -> None:
         """Close a gap; otherwise count towards steadiness."""
-        if self._silent_since_tick is not None:
-            gap = Gap(self._silent_since_tick * TICK_MS, (tick - self._silent_since_tick) * TICK_MS)
-            self._silent_since_tick = None
-            self._gaps.append(gap)
-            self._gap_count += 1
-            self._gap_ms += gap.ms
+        if self._silent_since is None:
+            self._lead.note_sound()
             return
-        self._steady_ticks += 1
-        if self._steady_ticks == STEADY_TICKS:
-            self._steady_ticks = 0
-            self._lead_ms = max(self._lead_ms - STEP_MS, MIN_LEAD_MS)
-            self._prefill_ms = max(self._prefill_ms - STEP_MS, MIN_PREFILL_MS)
+        silent_ticks = self._now - self._silent_since
+        self._silent_since = None
+        gap = Gap((tick - silent_ticks) * TICK_MS, silent_ticks * TICK_MS, self._gap_cause)
+        self.gaps.add(gap)
 
-    def _play(self, out: NDArray[np.int16]) -> None:
-        length = self._frame_bytes
-        if self._switches:
-            length = min(length, self._switches[0][0])
-            self._switches = deque((at - length, then) for at, then in self._switches)
-        played = self._queue[:length]
-        del self._queue[:length]
-        samples = len(played) // BYTES_PER_SAMPLE
-        out[:samples] = np.frombuffer(played, dtype="<i2")
+    def _play(self, tick: int, samples: int, out: NDArray[np.int16]) -> None:
+        size = samples * BYTES_PER_SAMPLE
+        out[:samples] = np.frombuffer(self._queue[:size], dtype="<i2")
         out[samples:] = 0
+        del self._queue[:size]
+        before = self.played
+        self.played += samples
         self._frames += 1
-        self._played_bytes += len(played)
         if self.audience is not Audience.NOBODY:
-            self._heard_bytes += len(played)
+            self._heard.add(samples)
+        for offset, name in self._places.take_marks(self.played):
+            into_ms = (offset - before) * 1000 / self._format.sample_rate_hz
+            self._passed.append(PassedMark(name, tick * TICK_MS + max(0.0, into_ms)))

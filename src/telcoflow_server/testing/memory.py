@@ -147,6 +147,9 @@ class LinkEnd:
         inward: What comes.
         outward: Where what is sent goes.
         close_timeout_s: How long a close may go unanswered.
+
+    Attributes:
+        subprotocol: As agreed in the handshake.
     """
 
     def __init__(
@@ -156,6 +159,7 @@ class LinkEnd:
         outward: Pipe,
         close_timeout_s: float,
     ) -> None:
+        self.subprotocol: str | None = None
         self._loop = loop
         self._inward = inward
         self._outward = outward

@@ -7,19 +7,21 @@ Implements "Virtual time" of docs/how-to/test-your-agent.md.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import count
 
 from telcoflow_sdk.audio.format import TICK_MS
 from telcoflow_sdk.protocol.codec import ProtocolViolation
 from telcoflow_sdk.protocol.codes import CloseCode
 from telcoflow_sdk.protocol.link import Link, LinkEvents, LinkRefused
+from telcoflow_sdk.protocol.positions import SUBPROTOCOL
+from telcoflow_server.api.admission import MEDIA_PATH, admit, offers_v2
 from telcoflow_server.api.auth import KeyRing, Refused, TokenMint
-from telcoflow_server.api.media import MEDIA_PATH, admit
 from telcoflow_server.app import CONTROL_PATH
 from telcoflow_server.call.call import Call
 from telcoflow_server.call.exchange import Exchange
-from telcoflow_server.call.ports import Dialer
+from telcoflow_server.call.ports import Dialer, LinkBroken
+from telcoflow_server.call.reception import Reception
 from telcoflow_server.call.session import Client, Session
 from telcoflow_server.keys import digest_of
 from telcoflow_server.settings import ConnectorSettings
@@ -133,7 +135,9 @@ class VirtualNode:
             headers.get("authorization"),
             self._loop.time(),
         )
-        self.exchange.attach(call, AgentLine(self, link, call))
+        is_v2 = offers_v2(headers.get("sec-websocket-protocol"))
+        AgentLine(self, link, call, is_v2=is_v2)
+        link.agent.subprotocol = SUBPROTOCOL if is_v2 else None
 
     def _media_address(self, session: Session, client: Client) -> tuple[str, str]:
         token = self._tokens.issue(session.call_id, self._loop.time())
@@ -190,18 +194,20 @@ class ClientLine:
 class AgentLine:
     """An agent's media link, at the server: a `MediaLink`."""
 
-    def __init__(self, node: VirtualNode, link: MemoryLink, call: Call) -> None:
+    def __init__(self, node: VirtualNode, link: MemoryLink, call: Call, *, is_v2: bool) -> None:
         self._node = node
         self._link = link
         self._end: LinkEnd = link.server
-        self._call = call
+        self._reception = Reception(node.exchange, call, self, is_v2=is_v2)
+        self._close_code: int | None = None  # with which we closed it
         self._end.attach(self)
+        self._reception.opened()
 
-    def send_audio(self, channel: int, pcm: bytes) -> None:
+    def send_binary(self, message: bytes) -> None:
         """See `MediaLink`."""
-        self._end.send_binary(bytes((channel,)) + pcm)
+        self._end.send_binary(message)
 
-    def send_message(self, message: bytes) -> None:
+    def send_text(self, message: bytes) -> None:
         """See `MediaLink`."""
         self._end.send_text(message)
 
@@ -211,27 +217,30 @@ class AgentLine:
 
     def close(self, code: CloseCode, reason: str) -> None:
         """See `MediaLink`."""
-        self._end.close(code, reason)
+        if self._end.is_open:
+            self._close_code = code
+            self._end.close(code, reason)
 
     def text_received(self, data: bytes) -> None:
-        """Pass a message on; the agent was told what is wrong with it."""
-        if not self._end.is_open:
-            return
-        try:
-            self._call.receive_message(data, self._node.since_tick_ms())
-        except ProtocolViolation:
-            pass  # over sockets it is counted
+        """Pass a message on."""
+        self._receive(lambda: self._reception.text(data, self._node.since_tick_ms()))
 
     def binary_received(self, data: bytes) -> None:
         """Pass audio on."""
+        self._receive(lambda: self._reception.binary(data))
+
+    def link_lost(self, code: int | None, reason: str) -> None:
+        """The call has lost its agent, for now or for good, unless it has let it go."""
+        self._reception.lost(self._close_code or code)
+        self._node.forget(self._link)
+
+    def _receive(self, take: Callable[[], None]) -> None:
         if not self._end.is_open:
             return
         try:
-            self._call.receive_audio(data)
+            take()
+        except LinkBroken as broken:
+            self.close(broken.code, str(broken))
+            self._reception.lost(broken.code)
         except ProtocolViolation:
-            pass
-
-    def link_lost(self, code: int | None, reason: str) -> None:
-        """The call has lost its agent, unless it has let it go."""
-        self._call.detach()
-        self._node.forget(self._link)
+            pass  # the agent was told what is wrong; over sockets it is counted, too

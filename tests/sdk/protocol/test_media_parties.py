@@ -12,7 +12,7 @@ from telcoflow_sdk.exceptions import (
 from telcoflow_sdk.protocol.commands import COMMAND_GRACE_S, MODE_COMMANDS, CommandName
 from telcoflow_sdk.protocol.commands import DialProgress as Progress
 from telcoflow_sdk.protocol.in_flight import CONNECT_DRAIN_MS, HOLD_S
-from telcoflow_sdk.protocol.media import (
+from telcoflow_sdk.protocol.media_events import (
     Answered,
     CommandSettled,
     Connected,
@@ -217,7 +217,7 @@ def test_end_of_the_call_settles_held_commands() -> None:
     dialogue.outbox.write(b"aa")
     dialogue.engine.send_command(WHISPER, dialogue.now)
 
-    dialogue.engine.link_lost()
+    dialogue.engine.link_lost(dialogue.now)
 
     settled, ended = dialogue.events()
     assert isinstance(settled, CommandSettled)

@@ -182,7 +182,8 @@ async def test_a_call_can_be_watched_and_its_recordings_fetched(
     assert report["duration_ms"] - report["states"][1]["at_ms"] == 800
     assert set(lines[0]) == {
         *("state", "mode", "at_ms", "spoken_db", "heard_db"),
-        *("callee_spoken_db", "callee_heard_db", "queued_ms"),
+        *("callee_spoken_db", "callee_heard_db", "queued_ms", "in_flight_ms", "said_ms"),
+        *("lead_ms", "gaps", "last_gap"),
     }
     assert any(line.get("spoken_db", -96) > -30 for line in lines)
     heard, both = await caller.recording("heard.wav"), await caller.recording("call.wav")
@@ -195,6 +196,8 @@ async def test_a_call_can_be_watched_and_its_recordings_fetched(
     assert timed["timeline"]["tick_ms"] == 20
     assert len(timed["timeline"]["queued_ms"]) == report["duration_ms"] // 20
     assert max(timed["timeline"]["queued_ms"]) <= report["lead_ms"]
+    assert len(timed["timeline"]["said_ms"]) == len(timed["timeline"]["lead_ms"])
+    assert timed["timeline"]["said_ms"][-1] == pytest.approx(len(answered) / 24, abs=0.1)
 
 
 async def test_a_simulated_call_is_its_connector_s_alone(

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from telcoflow_sdk.protocol.codec import ProtocolViolation
 from telcoflow_sdk.protocol.codes import CloseCode, EndReason, ErrorCode
 from telcoflow_sdk.protocol.states import CallState
-from telcoflow_server.call.call import LISTED, Call
+from telcoflow_server.call.call import Call
+from telcoflow_server.call.history import LISTED
 from telcoflow_server.media.routing import Slot
 from tests.support.exchange import MemoryAgent, MemoryPhone, Node
 
@@ -267,11 +268,11 @@ def test_a_claimed_call_rings_out_as_no_answer() -> None:
 
 def test_the_agent_s_link_lost_ends_the_call() -> None:
     node, phone = Node(), MemoryPhone()
-    call, agent = node.answered_call(phone)
+    _, agent = node.answered_call(phone)
     node.run(5)
     agent.link.log.clear()
 
-    call.detach()
+    agent.lose()
 
     assert phone.end == (5, EndReason.AGENT_LOST)
     assert agent.link.log == [], "nothing is sent to a link that is gone"
@@ -284,7 +285,7 @@ def test_a_link_lost_after_close_is_the_end_that_was_asked_for() -> None:
     node.run(3)
 
     agent.command("call.close")
-    call.detach()
+    agent.lose()
 
     assert call.end_reason is EndReason.AGENT_CLOSED
 
@@ -343,23 +344,23 @@ def test_a_malformed_command_is_answered_by_its_id() -> None:
 )
 def test_unusable_audio_is_answered_with_a_code(message: bytes, code: ErrorCode) -> None:
     node = Node()
-    call, agent = node.answered_call(MemoryPhone())
+    _, agent = node.answered_call(MemoryPhone())
 
     with pytest.raises(ProtocolViolation):
-        call.receive_audio(message)
+        agent.send_audio(message)
 
     assert agent.errors() == [code]
 
 
 def test_an_odd_byte_is_half_a_sample_and_waits_for_the_rest() -> None:
     node, phone, speech = Node(), MemoryPhone(), noise(FRAME * 4)
-    call, _ = node.answered_call(phone)
+    _, agent = node.answered_call(phone)
     data = speech.tobytes()
     node.run(1)
 
-    call.receive_audio(b"\x00" + data[:961])
-    call.receive_audio(b"\x00" + data[961:962])
-    call.receive_audio(b"\x00" + data[962:])
+    agent.send_audio(b"\x00" + data[:961])
+    agent.send_audio(b"\x00" + data[961:962])
+    agent.send_audio(b"\x00" + data[962:])
     node.run(10)
 
     assert np.array_equal(np.trim_zeros(phone.heard), np.trim_zeros(speech))
@@ -367,11 +368,11 @@ def test_an_odd_byte_is_half_a_sample_and_waits_for_the_rest() -> None:
 
 def test_a_flood_is_discarded_reported_once_and_the_rest_is_played() -> None:
     node, phone = Node(), MemoryPhone()
-    call, agent = node.answered_call(phone)
+    _, agent = node.answered_call(phone)
     flood = noise(24_000 * 3).tobytes()
 
     for start in range(0, len(flood), 48_000):
-        call.receive_audio(b"\x00" + flood[start : start + 48_000])
+        agent.send_audio(b"\x00" + flood[start : start + 48_000])
     node.run(200)
 
     assert agent.errors() == [ErrorCode.AUDIO_OVERRUN]
@@ -387,8 +388,8 @@ def test_nothing_is_taken_after_the_end() -> None:
 
     call.end(EndReason.SERVER_ERROR)
     call.advance()
-    call.receive_audio(b"\x00\x00\x00")
-    call.receive_message(msgspec.json.encode({"type": "command"}), 0.0)
+    agent.send_audio(b"\x00\x00\x00")
+    call.seat.receive_message(agent.link, msgspec.json.encode({"type": "command"}), 0.0)
 
     assert agent.link.log == []
     assert call.end_reason is EndReason.CALLER_HUNG_UP
@@ -426,12 +427,12 @@ def test_a_ten_minute_call_is_bit_exact() -> None:
 def test_what_waits_to_be_played_can_be_seen() -> None:
     node = Node()
     call = node.place(MemoryPhone())
-    assert (call.queued_ms, call.had_agent) == (0.0, False)
+    assert (call.agent_audio.queued_ms, call.seat.agent) == (0.0, None)
     agent = node.agent(call)
     agent.command("call.answer")
     agent.say(noise(FRAME * 100).tobytes())
 
     node.run(10)
 
-    assert call.had_agent
-    assert 0 < call.queued_ms <= 60
+    assert call.seat.agent is not None
+    assert 0 < call.agent_audio.queued_ms <= 60

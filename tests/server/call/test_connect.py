@@ -329,8 +329,8 @@ def test_an_agent_that_is_lost_leaves_the_two_talking() -> None:
     scene = Scene()
     scene.connected()
 
-    scene.call.detach()
-    scene.call.detach()
+    scene.agent.lose()
+    scene.agent.lose()
     scene.node.run(100)
 
     assert scene.call.state is CallState.CONNECTED

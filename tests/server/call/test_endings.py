@@ -13,8 +13,9 @@ import pytest
 
 from telcoflow_sdk.protocol.codes import CloseCode, EndReason
 from telcoflow_sdk.protocol.states import CallState
-from telcoflow_server.call.exchange import NewCall, Recordings
+from telcoflow_server.call.exchange import NewCall
 from telcoflow_server.call.ports import CalleeProgress
+from telcoflow_server.call.recordings import Recordings
 from telcoflow_server.media.routing import Slot
 from tests.server.call.test_exchange import Tape
 from tests.support.exchange import MemoryAgent, MemoryCallee, MemoryDialer, MemoryPhone, Node
@@ -146,7 +147,8 @@ def agent_disconnects(stage: Stage) -> None:
 
 
 def agent_is_lost(stage: Stage) -> None:
-    stage.call.detach()
+    assert stage.agent is not None
+    stage.agent.lose()
 
 
 def server_stops(stage: Stage) -> None:

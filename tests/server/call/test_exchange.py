@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from telcoflow_sdk.protocol.codes import CloseCode, EndReason
 from telcoflow_server.call.call import Call
-from telcoflow_server.call.exchange import Draining, NewCall, QuotaExceeded, Recordings
+from telcoflow_server.call.exchange import Draining, NewCall, QuotaExceeded
+from telcoflow_server.call.recordings import Recordings
 from telcoflow_server.call.report import CallReport
 from tests.support.exchange import CALLEE, CALLER, MemoryPhone, Node
 
@@ -180,7 +181,7 @@ def test_a_call_whose_legs_fail_in_the_same_tick_ends_once(
 ) -> None:
     node, phone = Node(), DeafPhone()
     _, agent = node.answered_call(phone)
-    agent.link.send_audio = _raise  # type: ignore[method-assign]
+    agent.link.send_binary = _raise  # type: ignore[method-assign]
 
     node.run(1)
 
@@ -199,7 +200,7 @@ def test_legs_that_fail_are_counted() -> None:
     assert node.exchange.calls == (fine,)
 
 
-def _raise(channel: int, pcm: bytes) -> None:
+def _raise(message: bytes) -> None:
     raise OSError("broken link")
 
 

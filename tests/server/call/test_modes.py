@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from telcoflow_sdk.protocol.codes import ErrorCode
-from telcoflow_server.call.call import LISTED, Call
-from telcoflow_server.call.exchange import Recordings
+from telcoflow_server.call.call import Call
+from telcoflow_server.call.history import LISTED
 from telcoflow_server.call.ports import CalleeProgress
+from telcoflow_server.call.recordings import Recordings
 from telcoflow_server.media.routing import Slot
 from tests.server.call.test_exchange import Tape
 from tests.support.exchange import MemoryAgent, MemoryCallee, MemoryDialer, MemoryPhone, Node

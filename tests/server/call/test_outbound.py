@@ -146,9 +146,9 @@ def test_an_agent_that_hangs_up_stops_the_ringing(name: str) -> None:
 
 def test_an_agent_that_is_lost_stops_the_ringing() -> None:
     outbound = Outbound(MemoryCallee())
-    outbound.attach()
+    agent = outbound.attach()
 
-    outbound.call.detach()
+    agent.lose()
 
     assert outbound.person.end is not None
     assert outbound.call.end_reason is EndReason.AGENT_LOST

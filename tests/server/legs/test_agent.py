@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 
 from telcoflow_sdk.audio.format import AudioFormat
 from telcoflow_sdk.protocol.codes import CloseCode, ErrorCode
-from telcoflow_server.legs.agent import MAX_UNSENT_MS, STALLED_TICKS, WAITING_FRAMES, AgentLeg
+from telcoflow_sdk.protocol.positions import parse_audio
+from telcoflow_server.legs.agent import MAX_UNSENT_MS, STALLED_TICKS, AgentLeg
+from telcoflow_server.media.feed import WAITING_FRAMES
 
 FORMAT = AudioFormat(8_000)
 FRAME = FORMAT.frame_samples
@@ -25,11 +27,11 @@ class Link:
         self.is_read = True
         self.unsent = 0
 
-    def send_audio(self, channel: int, pcm: bytes) -> None:
-        self.frames.append((channel, pcm))
-        self.unsent += 0 if self.is_read else len(pcm)
+    def send_binary(self, message: bytes) -> None:
+        self.frames.append((message[0], message[1:]))
+        self.unsent += 0 if self.is_read else len(message) - 1
 
-    def send_message(self, message: bytes) -> None:
+    def send_text(self, message: bytes) -> None:
         self.messages.append(message)
 
     def unsent_bytes(self) -> int:
@@ -41,6 +43,18 @@ class Link:
     def read_all(self) -> None:
         self.is_read = True
         self.unsent = 0
+
+
+class PositionedLink(Link):
+    """The same for protocol v2; keeps where each frame belongs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.offsets: list[int] = []
+
+    def send_binary(self, message: bytes) -> None:
+        self.offsets.append(parse_audio(message).offset)
+        self.unsent += 0 if self.is_read else FRAME_BYTES
 
 
 def frame(number: int) -> NDArray[np.int16]:
@@ -58,7 +72,9 @@ def link() -> Link:
 
 @pytest.fixture
 def leg(link: Link) -> AgentLeg:
-    return AgentLeg(link, FORMAT, lambda audience: None)
+    leg = AgentLeg(FORMAT, lambda audience: None)
+    leg.link_requesting(link)
+    return leg
 
 
 def test_each_frame_is_one_message_on_channel_0(leg: AgentLeg, link: Link) -> None:
@@ -128,10 +144,10 @@ def test_message_may_be_reused_after_receive(leg: AgentLeg) -> None:
 
 def test_clear_and_drain_reach_the_playout(leg: AgentLeg) -> None:
     leg.receive_audio(b"\0" + bytes(100))
-    assert leg.clear() == 100
+    assert leg.clear(None) == 100
     assert not leg.is_drained
 
-    leg.drain()
+    leg.drain(None)
 
     assert leg.is_drained
 
@@ -187,3 +203,68 @@ def test_agent_that_reads_in_between_is_not_stalled(leg: AgentLeg, link: Link) -
     leg.put(STALLED_TICKS + 1, frame(1))
 
     assert not leg.is_stalled
+
+
+def let_pass(link: Link, frames: int) -> None:
+    """Let the transport take so many messages before it is full again."""
+    link.unsent = FORMAT.ms_to_bytes(MAX_UNSENT_MS) - (frames - 1) * FRAME_BYTES
+
+
+def test_agent_that_stays_behind_for_five_seconds_is_stalled_though_it_reads_a_little(
+    leg: AgentLeg, link: Link
+) -> None:
+    link.is_read = False
+    link.unsent = 100_000
+    for tick in range(WAITING_FRAMES):
+        leg.put(tick, frame(1))
+
+    for tick in range(STALLED_TICKS):
+        let_pass(link, 1)
+        leg.put(tick, frame(1))
+
+    assert leg.is_stalled
+
+
+def test_agent_that_comes_back_has_all_the_time_it_needs_to_catch_up() -> None:
+    leg, link = AgentLeg(FORMAT, lambda audience: None), PositionedLink()
+    leg.link_positioned(link, 10_000, [0])
+    leg.put(0, frame(0))
+    leg.unlink()
+    away = 400
+    for tick in range(1, away):
+        leg.put(tick, frame(tick))
+
+    leg.link_positioned(link, 10_000, [FRAME])
+    link.is_read = False
+    for tick in range(away, away + STALLED_TICKS + 50):
+        let_pass(link, 2)
+        leg.put(tick, frame(tick))
+
+    assert not leg.is_stalled
+    assert leg.statistics().dropped_frames == 0
+    assert link.offsets == [n * FRAME for n in range(len(link.offsets))]
+
+
+def test_agent_that_reads_nothing_of_what_it_missed_is_stalled() -> None:
+    leg, link = AgentLeg(FORMAT, lambda audience: None), PositionedLink()
+    leg.link_positioned(link, 10_000, [0])
+    leg.unlink()
+    leg.link_positioned(link, 10_000, [0])
+    link.unsent = 100_000
+
+    for tick in range(STALLED_TICKS):
+        leg.put(tick, frame(tick))
+
+    assert leg.is_stalled
+
+
+def test_agent_without_a_link_is_not_stalled() -> None:
+    leg = AgentLeg(FORMAT, lambda audience: None)
+    leg.link_positioned(PositionedLink(), 1_000, [0])
+    leg.unlink()
+
+    for tick in range(STALLED_TICKS + 1):
+        leg.put(tick, frame(tick))
+
+    assert not leg.is_stalled
+    assert leg.statistics().frames_to_agent == 0

@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from telcoflow_sdk.audio.format import AudioFormat
-from telcoflow_server.media.playout import MAX_LEAD_MS, Playout
+from telcoflow_server.media.credit import Requests
+from telcoflow_server.media.lead import MAX_LEAD_MS
+from telcoflow_server.media.playout import Playout
 
 FORMAT = AudioFormat(8_000)
 FRAME = FORMAT.frame_samples
@@ -29,6 +31,7 @@ def take(playout: Playout, tick: int) -> list[int]:
 )
 def test_any_chunking_plays_the_same_samples(sizes: list[int], pauses: list[int]) -> None:
     playout = Playout(FORMAT)
+    requests = Requests(playout, FORMAT)
     audio = np.arange(1, sum(sizes) // 2 + 2, dtype="<i2").tobytes()[: sum(sizes)]
     played: list[int] = []
     tick = 0
@@ -38,7 +41,7 @@ def test_any_chunking_plays_the_same_samples(sizes: list[int], pauses: list[int]
         while playout.queued_ms > 900:  # stay clear of the overrun
             played += take(playout, tick)
             tick += 1
-        playout.receive(audio[at : at + size])
+        requests.receive(audio[at : at + size])
         at += size
         for _ in range(pause):
             played += take(playout, tick)
@@ -65,64 +68,65 @@ def test_ledger_of_an_honest_agent_holds_under_any_interleaving(
     script: list[tuple[int, int]],
 ) -> None:
     playout = Playout(FORMAT)
-    credit = tick = 0
+    requests = Requests(playout, FORMAT)
+    credit = cleared_bytes = tick = 0
 
     for operation, size in script:
         if operation == Op.TAKE:
             take(playout, tick)
             tick += 1
         elif operation == Op.REQUEST:
-            credit += playout.next_request()
+            credit += requests.next_request()
         elif operation == Op.SEND:
-            assert playout.receive(bytes([1]) * min(size, credit)) is None
+            assert requests.receive(bytes([1]) * min(size, credit)) is None
             credit -= min(size, credit)
         else:
-            playout.clear()
+            cleared_bytes += requests.clear()
 
-        now = playout.statistics()
-        held = now.requested_bytes - now.received_bytes
-        assert held == credit
-        assert now.outstanding_ms == FORMAT.bytes_to_ms(credit)
-        assert now.queued_ms + now.outstanding_ms <= MAX_LEAD_MS + 20
-        accounted = now.played_bytes + now.cleared_bytes + now.discarded_bytes
-        waiting = now.received_bytes - accounted - FORMAT.ms_to_bytes(now.queued_ms)
+        now, owed = playout.statistics(), requests.statistics()
+        assert owed.outstanding_ms == FORMAT.bytes_to_ms(credit)
+        assert now.queued_ms + owed.outstanding_ms <= MAX_LEAD_MS + 20
+        accounted = 2 * now.played_samples + cleared_bytes + owed.discarded_bytes
+        waiting = owed.received_bytes - accounted - FORMAT.ms_to_bytes(now.queued_ms)
         assert waiting in (0, 1)  # at most the half of a sample
 
 
 @given(operations)
 def test_grant_never_exceeds_the_lead_by_more_than_a_frame(script: list[tuple[int, int]]) -> None:
     playout = Playout(FORMAT)
+    requests = Requests(playout, FORMAT)
 
     for tick, (operation, size) in enumerate(script):
         take(playout, tick)
         if operation == Op.SEND:
-            playout.receive(bytes([1]) * (4 * size))  # asked for or not
+            requests.receive(bytes([1]) * (4 * size))  # asked for or not
         elif operation == Op.CLEAR:
-            playout.clear()
-        requests = len(list(iter(playout.next_request, 0)))
-        now = playout.statistics()
-        assert requests <= MAX_LEAD_MS // 20
-        if requests:
-            assert now.queued_ms + now.outstanding_ms < now.lead_ms + 20
+            requests.clear()
+        asked = len(list(iter(requests.next_request, 0)))
+        now, owed = playout.statistics(), requests.statistics()
+        assert asked <= MAX_LEAD_MS // 20
+        if asked:
+            assert now.queued_ms + owed.outstanding_ms < now.lead_ms + 20
         assert now.queued_ms <= 1_000
 
 
 @given(st.lists(st.integers(0, 2), min_size=10, max_size=80))
 def test_agent_that_keeps_up_with_the_lead_has_no_gap(delays: list[int]) -> None:
     playout = Playout(FORMAT)
+    requests = Requests(playout, FORMAT)
     sent: deque[tuple[int, bytes]] = deque()  # tick from which it is there, payload
     played: list[int] = []
     next_sample = 1
     arrives = 0
 
     for tick, delay in enumerate(delays):
-        while playout.next_request():
+        while requests.next_request():
             arrives = max(arrives, tick + delay)  # a link delays, but keeps the order
             samples = np.arange(next_sample, next_sample + FRAME, dtype="<i2")
             sent.append((arrives, samples.tobytes()))
             next_sample += FRAME
         while sent and sent[0][0] <= tick:
-            playout.receive(sent.popleft()[1])
+            requests.receive(sent.popleft()[1])
         played += take(playout, tick)
 
     assert playout.statistics().gap_count == 0
@@ -133,13 +137,14 @@ def test_agent_that_keeps_up_with_the_lead_has_no_gap(delays: list[int]) -> None
 @given(st.lists(st.integers(0, 1), min_size=10, max_size=80))
 def test_real_time_agent_with_a_frame_of_jitter_has_no_gap(delays: list[int]) -> None:
     playout = Playout(FORMAT)
+    requests = Requests(playout, FORMAT)
     sent: deque[int] = deque()
 
     for tick, delay in enumerate(delays):
         sent.append(max(tick + delay, sent[-1] if sent else 0))
         while sent and sent[0] <= tick:
             sent.popleft()
-            playout.receive(bytes([1]) * FRAME_BYTES)
+            requests.receive(bytes([1]) * FRAME_BYTES)
         take(playout, tick)
 
     assert playout.statistics().gap_count == 0

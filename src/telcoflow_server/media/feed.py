@@ -1,0 +1,125 @@
+"""What is said to an agent, on its way: in order, bounded, kept until it has arrived.
+
+Not here: the mix (`plane.py`), the messages and the link (`legs/agent.py`).
+Implements "The other direction" of docs/explanation/flow-control.md and "When it is lost" of
+docs/reference/wire-v2.md.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import NamedTuple
+
+from telcoflow_sdk.audio.format import TICK_MS
+
+WAITING_FRAMES = 12
+"""Newest frames kept for an agent that is behind, 240 ms; older ones are dropped and counted."""
+
+
+class FedFrame(NamedTuple):
+    """One frame for the agent.
+
+    Attributes:
+        channel: On which.
+        offset: Of its first sample, on the call's time axis.
+        end: Of its last sample, and so the offset of the next frame.
+        pcm: Little-endian signed 16-bit.
+        is_discontinuous: Whether what came before it on this channel was dropped.
+    """
+
+    channel: int
+    offset: int
+    end: int
+    pcm: bytes
+    is_discontinuous: bool
+
+
+class Feed:
+    """The frames of one agent, oldest first.
+
+    Args:
+        kept_ms: How much is kept while there is no link, and of what was sent and not
+            acknowledged, ms of each channel. 0: what was sent is forgotten (v1).
+
+    Attributes:
+        channels: How many there are.
+        dropped_frames: What the agent will never get; to be read only.
+        is_catching_up: Whether there is no link, or what was kept then is not all sent; to be
+            read only.
+    """
+
+    def __init__(self, kept_ms: int) -> None:
+        self.channels = 1
+        self.dropped_frames = 0
+        self._kept_frames = kept_ms // TICK_MS
+        self._waiting: deque[FedFrame] = deque()
+        self._sent: deque[FedFrame] = deque()
+        self.is_catching_up = False
+        self._gapped: set[int] = set()  # channels whose next frame follows a dropped one
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether there is something that was not sent."""
+        return bool(self._waiting)
+
+    def put(self, channel: int, offset: int, pcm: bytes) -> None:
+        """Queue a frame; once what can be sent is sent, `trim` the rest."""
+        self._waiting.append(FedFrame(channel, offset, offset + len(pcm) // 2, pcm, False))
+
+    def trim(self) -> None:
+        """Drop the oldest frames if more wait than are kept."""
+        limit = self._kept_frames if self.is_catching_up else WAITING_FRAMES
+        while len(self._waiting) > limit * self.channels:
+            dropped = self._waiting.popleft()
+            self._gapped.add(dropped.channel)
+            self.dropped_frames += 1
+
+    def next(self) -> FedFrame | None:
+        """Return the next frame to send, which counts as sent; None when there is none."""
+        if not self._waiting:
+            self.is_catching_up = False
+            return None
+        frame = self._waiting.popleft()
+        if frame.channel in self._gapped:
+            self._gapped.discard(frame.channel)
+            frame = frame._replace(is_discontinuous=True)
+        if self._kept_frames:
+            self._sent.append(frame)
+            if len(self._sent) > self._kept_frames * self.channels:
+                self._sent.popleft()
+        return frame
+
+    def acknowledge(self, received: int) -> None:
+        """Forget what has arrived: everything before `received`, on the call's time axis."""
+        while self._sent and self._sent[0].end <= received:
+            self._sent.popleft()
+
+    def unlink(self) -> None:
+        """There is no link: keep everything, as much as may be kept."""
+        self.is_catching_up = True
+
+    def relink(self, received: list[int]) -> list[int]:
+        """Send again, over a new link, what has not arrived.
+
+        Args:
+            received: Up to where the agent has the audio of each channel; none for channels it
+                does not know.
+
+        Returns:
+            Where the audio of each of these channels goes on; `received` itself where nothing
+            is kept.
+        """
+        self.is_catching_up = True
+        known = dict(enumerate(received))
+        again = [
+            frame
+            for frame in (*self._sent, *self._waiting)
+            if frame.end > known.get(frame.channel, 0)
+        ]
+        self._sent.clear()
+        self._waiting = deque(again)
+        continues = dict(known)
+        for frame in reversed(again):
+            if frame.channel in known:
+                continues[frame.channel] = max(frame.offset, known[frame.channel])
+        return list(continues.values())

@@ -1,0 +1,123 @@
+"""Places in an agent's audio where something happens: a change of audience, a mark, an end.
+
+Not here: the audio itself (`playout.py`). Implements "Commands" of docs/reference/wire-v2.md.
+"""
+
+from __future__ import annotations
+
+from bisect import insort
+from collections import deque
+from typing import NamedTuple
+
+from telcoflow_server.media.routing import Audience
+
+MAX_PLACES = 1_000
+"""Marks and changes of audience that may wait: minutes of a mark for every word."""
+
+MAX_ENDS = 1_000
+"""Ends of utterances kept apart, far more than there can be in a lead of 200 ms of speech; of more
+than these in one frame's time the first ones count."""
+
+
+class PassedMark(NamedTuple):
+    """A mark that was reached.
+
+    Attributes:
+        name: As it was set.
+        at_ms: When its place was played, on the call's time axis; None: it was cleared.
+    """
+
+    name: str
+    at_ms: float | None
+
+
+class Places:
+    """What waits for its place in one generation of audio; offsets are in samples."""
+
+    def __init__(self) -> None:
+        self._switches: list[tuple[int, int, Audience]] = []  # offset, order of coming, audience
+        self._marks: list[tuple[int, int, str]] = []
+        self._ends: deque[int] = deque()
+        self._added = 0
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no mark or switch can be added."""
+        return len(self._switches) + len(self._marks) >= MAX_PLACES
+
+    @property
+    def has_switches(self) -> bool:
+        """Whether a change of audience waits."""
+        return bool(self._switches)
+
+    def add_switch(self, offset: int, audience: Audience) -> None:
+        """Let what follows `offset` be for others; of several at one place the last counts."""
+        self._added += 1
+        insort(self._switches, (offset, self._added, audience), key=_order)
+
+    def add_mark(self, offset: int, name: str) -> None:
+        """Report when `offset` was played."""
+        self._added += 1
+        insort(self._marks, (offset, self._added, name), key=_order)
+
+    def add_end(self, offset: int) -> None:
+        """End the utterance at `offset`, which is not before the last end."""
+        if len(self._ends) < MAX_ENDS and (not self._ends or self._ends[-1] != offset):
+            self._ends.append(offset)
+
+    @property
+    def boundary(self) -> int | None:
+        """The first place at which a frame must stop: a switch or an end."""
+        switch = self._switches[0][0] if self._switches else None
+        end = self._ends[0] if self._ends else None
+        if switch is None or end is None:
+            return end if switch is None else switch
+        return min(switch, end)
+
+    def take_switch(self, played: int) -> Audience | None:
+        """Return the audience of what is played next if it changes here, else None."""
+        audience = None
+        while self._switches and self._switches[0][0] <= played:
+            audience = self._switches.pop(0)[2]
+        return audience
+
+    def take_end(self, played: int) -> bool:
+        """Return whether the utterance ends here."""
+        is_end = False
+        while self._ends and self._ends[0] <= played:
+            self._ends.popleft()
+            is_end = True
+        return is_end
+
+    def take_marks(self, played: int) -> list[tuple[int, str]]:
+        """Return offset and name of the marks that were reached, in order."""
+        reached = []
+        while self._marks and self._marks[0][0] <= played:
+            offset, _, name = self._marks.pop(0)
+            reached.append((offset, name))
+        return reached
+
+    def drop_after(self, offset: int) -> list[str]:
+        """No audio comes after `offset`: return the marks behind it, which will not be played.
+
+        Switches behind it move there: nothing is lost by them.
+        """
+        dropped = [name for at, _, name in self._marks if at > offset]
+        self._marks = [mark for mark in self._marks if mark[0] <= offset]
+        self._switches = [(min(at, offset), n, audience) for at, n, audience in self._switches]
+        return dropped
+
+    def clear(self) -> list[str]:
+        """A new generation begins: return the marks that will not be played.
+
+        Switches have their place now; ends have no meaning any more.
+        """
+        names = [name for _, _, name in self._marks]
+        self._marks.clear()
+        self._ends.clear()
+        self._switches = [(0, n, audience) for _, n, audience in self._switches]
+        return names
+
+
+def _order(place: tuple[int, int, object]) -> tuple[int, int]:
+    return place[0], place[1]
