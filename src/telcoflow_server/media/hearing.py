@@ -138,18 +138,14 @@ class Hearing(Generic[P]):
         Asked, and the loudest frame followed, only while it matters to the buffer.
         """
         power = 0.0
-        is_pause = True
         for piece, samples in parts:
             if isinstance(piece, Lost):
                 self._quiet_ticks = 0
                 return False
             if samples.size:
-                is_pause = False
                 wide = samples.astype(np.float32)
                 power = max(power, float(wide @ wide) / samples.size)
         self._loudest = max(power, self._loudest * LOUDEST_KEPT_PER_TICK)
-        if is_pause:
-            return True
         if power >= max(QUIET_POWER, self._loudest * QUIET_BELOW_SPEECH):
             self._quiet_ticks = 0
             return False

@@ -141,7 +141,6 @@ class JitterBuffer(Generic[P]):
         if self._line.newest_place is None:  # the stream begins with a pause
             self._comfort = comfort
             return
-        self._line.newest_place = place
         if not self._is_playing or place >= self._played_until:
             self._hold(Pause(place, place, seq, comfort))
 

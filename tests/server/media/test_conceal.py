@@ -121,6 +121,17 @@ def test_edges_of_a_loss_are_as_smooth_as_the_speech_around_them() -> None:
             assert steps[edge - 1] <= 1.2 * around + 50
 
 
+@pytest.mark.parametrize("phase", range(0, 400, 50))
+def test_what_has_no_period_to_repeat_is_bent_rather_than_broken(phase: int) -> None:
+    """A tone of 20 Hz rises by thousands in any period tried; no step of that may be heard."""
+    tone = np.rint(10_000 * np.sin(2 * np.pi * (np.arange(1_600) + phase) / 400)).astype(np.int16)
+
+    heard = lose(tone, 8_000, {8}).astype(np.int32)
+
+    assert np.abs(np.diff(tone.astype(np.int32))).max() < 160
+    assert np.abs(np.diff(heard[1_200:1_440])).max() < 1_100
+
+
 def test_silence_is_concealed_by_silence() -> None:
     concealer = Concealer(8_000)
 

@@ -308,6 +308,20 @@ def test_pause_without_a_description_is_silent_and_shortened_to_the_least_depth(
     assert ear.buffer.statistics().depth_ms < 60
 
 
+@pytest.mark.parametrize(("closed_ticks", "shortened_ms"), [(2, 0), (3, 20)])
+def test_closure_within_a_word_is_no_silence(closed_ticks: int, shortened_ms: int) -> None:
+    said = voiced(8_000)[: 120 * TICK].copy()
+    said[80 * TICK : (80 + closed_ticks) * TICK] = 0
+    ear = hearing()
+    out = np.zeros(TICK, dtype=np.int16)
+    for number in range(120):
+        payload = said[number * TICK : (number + 1) * TICK]
+        ear.buffer.put(number, number * TICK, number * TICK_S, payload, TICK)
+        ear.take(number * TICK_S, out)
+
+    assert ear.buffer.statistics().shortened_ms == shortened_ms
+
+
 def test_steady_noise_far_below_speech_counts_as_silence() -> None:
     """A noisy line is never below -60 dBov; its depth must come down all the same."""
     random = np.random.default_rng(2)

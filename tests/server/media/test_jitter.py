@@ -142,6 +142,27 @@ def test_packet_that_comes_while_its_place_is_concealed_does_not_hold_up_those_a
     assert (line.statistics.late, line.statistics.lost) == (1, 0)
 
 
+def test_late_packet_that_nothing_has_followed_yet_is_played_if_the_depth_has_to_grow(
+    line: Line,
+) -> None:
+    line.play("0 1 - - - - 2,3 4 5 6 7")
+
+    assert line.heard == ". . . 0 1 x 2 3 4 5 6"
+    statistics = line.statistics
+    assert (statistics.late, statistics.lost, statistics.grown_ms) == (0, 0, 20)
+
+
+def test_late_packet_that_nothing_has_followed_yet_is_left_out_if_the_depth_is_right(
+    line: Line,
+) -> None:
+    line.settle()
+    line.play("0 1 - - - - 2,3 4 5 6 7")
+
+    assert line.heard == "-3 -2 -1 0 1 x 3 4 5 6 7"
+    statistics = line.statistics
+    assert (statistics.late, statistics.lost, statistics.grown_ms) == (1, 0, 0)
+
+
 def test_late_stream_is_played_rather_than_more_concealed(line: Line) -> None:
     """Nothing else is there: leaving it out would only prolong the gap."""
     line.settle()
@@ -226,6 +247,7 @@ def test_restart_begins_with_what_comes_and_discards_what_is_held(line: Line) ->
     assert (statistics.lost, statistics.late, statistics.duplicate) == (0, 0, 0)
 
 
+@pytest.mark.slow
 def test_sequence_and_timestamp_wrap_long_after_the_start() -> None:
     buffer: JitterBuffer[int] = JitterBuffer(8_000)
     played = []

@@ -105,6 +105,15 @@ def test_packet_lost_before_the_comfort_noise_is_concealed_and_counted(line: Lin
     assert line.statistics.lost == 1
 
 
+def test_loss_at_the_end_of_a_pause_is_counted_and_still_sounds_like_the_pause(line: Line) -> None:
+    line.pause(0, COMFORT)
+    line.play("- - 2 3 4 5")
+
+    assert line.heard == "-3 -2 -1 . . 2"
+    assert line.statistics.lost == 1
+    assert line.statistics.concealed_ms == 0
+
+
 def test_suppressed_silence_is_known_by_numbers_that_follow_each_other(line: Line) -> None:
     """A sender that says nothing of its pause, by comfort noise or marker."""
     line.play("0 1 2 -")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -40,6 +41,7 @@ def test_any_delays_play_in_order_and_account_for_every_packet(late_ticks: list[
     assert statistics.lost == statistics.duplicate == 0
 
 
+@pytest.mark.slow
 @given(st.lists(st.integers(0, 3), min_size=60, max_size=150))
 def test_delays_within_the_depth_lose_nothing_once_it_has_been_found(late_ticks: list[int]) -> None:
     line = Line()
