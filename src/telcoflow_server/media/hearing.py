@@ -37,8 +37,8 @@ class Hearing(Generic[P]):
         sample_rate_hz: Of the frames and of what `decode` returns, a multiple of the former or
             a divisor of it.
         decode: From a payload to its samples, int16, shape (n,). Called once for each payload
-            that is played or follows a loss,
-            in order. Where samples are missing they are concealed.
+            that is played, in order. Where samples are missing they are concealed, so of a
+            payload that cannot be read it returns none.
         generator: Randomness for comfort noise.
 
     Attributes:
@@ -120,8 +120,8 @@ class Hearing(Generic[P]):
             else:
                 self._noise.describe(piece.comfort)
                 out[:] = self._noise.make(out.size)
-            out[:] = self._concealer.play(out)
-            return piece.comfort is not None
+            out[:] = self._concealer.play(out)  # what was concealed fades into it
+            return bool(out.any())
         if isinstance(piece, Lost):
             out[:] = self._concealer.conceal(out.size, samples if samples.size else None)
             return True

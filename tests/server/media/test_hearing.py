@@ -198,6 +198,27 @@ def test_nothing_heard_is_said_and_is_zeros() -> None:
     assert not out.any()
 
 
+def test_loss_before_a_pause_fades_into_it() -> None:
+    said = voiced(8_000)
+    ear = hearing()
+    out = np.zeros(TICK, dtype=np.int16)
+    heard = []
+    for tick in range(20):
+        if tick < 10:
+            payload = said[tick * TICK : (tick + 1) * TICK]
+            ear.buffer.put(tick, tick * TICK, tick * TICK_S, payload, TICK)
+        if tick == 11:  # 10 is lost
+            ear.buffer.pause(11, 11 * TICK, tick * TICK_S, b"\x7f")
+        is_heard = ear.take(tick * TICK_S, out)
+        assert is_heard == out.any()
+        heard.append(out.copy())
+
+    joined = np.concatenate(heard).astype(np.int32)
+    end = int(np.flatnonzero(joined)[-1])
+    assert 14 * TICK < end < 14 * TICK + 80
+    assert np.abs(np.diff(joined[13 * TICK :])).max() <= np.abs(np.diff(said.astype(int))).max()
+
+
 def test_comfort_noise_is_heard_at_its_level() -> None:
     ear = hearing()
     ear.buffer.pause(1, 0, 0.0, b"\x28")
