@@ -177,6 +177,8 @@ class SipEdge:
                     logger.warning("the SIP process did not stop in time and is killed")
             finally:
                 self._kill()
+                if self._process is not None:
+                    await self._ends_in_time(self._task)
                 self._task.cancel()
                 await asyncio.wait([self._task])
                 self._task = None

@@ -13,8 +13,8 @@ import msgspec
 from telcoflow_server.sip.commands import Command
 from telcoflow_server.sip.events import Event
 
-MAX_MESSAGE_BYTES = 1 << 20
-"""Far more than a UDP datagram can make of a message; what is longer is a fault of ours."""
+MAX_MESSAGE_BYTES = 1 << 26
+"""Room for the settings of millions of numbers; what is longer is a fault of ours."""
 
 LENGTH_BYTES = 4
 

@@ -23,6 +23,9 @@ from telcoflow_server.sip.message import (
 from telcoflow_server.sip.refresh import Due, SessionTimer
 from telcoflow_server.sip.uri import SipError
 
+ANSWER_WITHIN_S = 20.0
+"""An UPDATE must be answered before its sender gives up, after 32 s."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
@@ -30,6 +33,7 @@ class _Asked:
 
     transaction: ServerTransaction
     headers: Headers
+    since_s: float
 
 
 class Renegotiation:
@@ -94,7 +98,7 @@ class Renegotiation:
         if request.sdp is not None and request.sdp == self.their_sdp and self.our_sdp is not None:
             transaction.respond(200, headers, Body(self.our_sdp))  # RFC 3264 §8: unchanged
             return ReInvite(self, is_late=False) if is_invite else None
-        self._asked = _Asked(transaction, headers)
+        self._asked = _Asked(transaction, headers, now_s)
         self.their_sdp = request.sdp
         sdp = None if request.sdp is None else Private(request.sdp)
         self._line.emit(ReOffered(dialog=self._line.dialog_id, source=request.source, sdp=sdp))
@@ -131,9 +135,11 @@ class Renegotiation:
 
     def tick(self, now_s: float) -> bool:
         """Refresh the session if that is due; True: it is over, for nobody has refreshed it."""
+        if self._asked is not None and now_s - self._asked.since_s >= ANSWER_WITHIN_S:
+            self.refuse(504)
         due = self._timer.due(now_s)
         if due is Due.REFRESH:
-            if self.our_sdp is not None and self._offering is None and self._asked is None:
+            if self.our_sdp is not None and self._offering is None:
                 self._re_invite(self.our_sdp, is_refresh=True)
             else:
                 self._timer.try_again(now_s)

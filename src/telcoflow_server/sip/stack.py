@@ -281,7 +281,11 @@ class SippyStack:
         if screened.kind is Kind.MESSAGE:
             host = f"[{source[0]}]" if self._is_ipv6 else source[0]
             remote = Remote_address((host, source[1]), "udp")
-            self._manager.handleIncoming(screened.text, remote, self._server, MonoTime())
+            try:
+                self._manager.handleIncoming(screened.text, remote, self._server, MonoTime())
+            except Exception:
+                # Of sippy's parsers, at what passed the screen: what is ours is guarded by itself.
+                self.malformed += 1
         elif screened.kind is Kind.KEEP_ALIVE:
             self.keep_alives += 1
         elif screened.kind is Kind.GARBAGE:

@@ -95,17 +95,17 @@ def test_refresh_that_meets_theirs_is_tried_again() -> None:
     assert len(desk.sent) == 2
 
 
-def test_refresh_waits_while_a_change_is_being_asked_for() -> None:
+def test_refresh_waits_while_our_change_is_being_asked_for() -> None:
     desk = Desk()
     incoming = desk.connect(OURS)
-    desk.receive("INVITE", OURS, Body(OFFER + "a=sendonly\r\n"), cseq=2, to_tag="ours")
+    desk.obey(ReOffer(dialog=incoming.dialog, sdp=Private(OFFER)), 89.0)
 
     desk.board.tick(90.0)
-    assert desk.sent == []
-    desk.obey(AnswerReOffer(dialog=incoming.dialog, sdp=Private(ANSWER)))
+    assert len(desk.sent) == 1
+    desk.sent[0].answer(488, 91.0)
     desk.board.tick(94.0)
 
-    assert desk.methods == ["INVITE"]
+    assert [one.request.body for one in desk.sent] == [Body(OFFER), Body(ANSWER)]
 
 
 def test_refresh_to_a_far_end_that_forgot_the_dialog_ends_it() -> None:
@@ -216,6 +216,20 @@ def test_re_invite_that_is_taken_back_needs_no_answer() -> None:
 
     assert asked.statuses == []
     assert desk.board.statistics().commands_dropped == 2
+
+
+def test_change_that_nobody_decides_on_is_refused_in_time() -> None:
+    desk = Desk()
+    incoming = desk.connect()
+    asked, _ = desk.receive("UPDATE", body=Body(OFFER + "a=x\r\n"), cseq=2, to_tag="ours")
+
+    desk.board.tick(19.9)
+    assert asked.statuses == []
+    desk.board.tick(20.0)
+
+    assert asked.statuses == [504]
+    desk.obey(AnswerReOffer(dialog=incoming.dialog, sdp=Private(ANSWER)))
+    assert desk.board.statistics().commands_dropped == 1
 
 
 def test_re_offer_after_a_refused_one_is_never_taken_for_a_refresh() -> None:
