@@ -23,13 +23,12 @@ from telcoflow_sdk.protocol.states import CallState
 from telcoflow_server.call.call import Call
 from telcoflow_server.call.exchange import Draining, Exchange, NewCall, QuotaExceeded
 from telcoflow_server.call.placing import CallRefused
-from telcoflow_server.call.ports import Dialled, DialRequest
+from telcoflow_server.call.ports import Callee, DialRequest
 from telcoflow_server.call.recordings import Recording, Recordings
 from telcoflow_server.call.report import CallReport
 from telcoflow_server.call.session import Session
 from telcoflow_server.legs.agent import AgentAudio
 from telcoflow_server.legs.simulated import CalleeScript, Script, SimulatedCallee, SimulatedPhone
-from telcoflow_server.media.plane import MIX_RATE_HZ
 from telcoflow_server.media.record import Lane, Recorder
 from telcoflow_server.media.routing import Slot
 
@@ -72,13 +71,13 @@ class PhoneBook:
         """The call is over."""
         self._lines.pop(call_id, None)
 
-    def dial(self, request: DialRequest) -> Dialled | None:
+    def dial(self, request: DialRequest) -> Callee | None:
         """See `Dialer`: every number is somebody's."""
         ring = self._lines.get(request.call_id)
         if ring is None:
             return None
         number = (request.connector_uuid, request.number)
-        return Dialled(ring(self._phones.get(number, DEFAULT_CALLEE)), MIX_RATE_HZ)
+        return ring(self._phones.get(number, DEFAULT_CALLEE))
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from telcoflow_sdk.protocol.codes import EndReason
 from telcoflow_server.call.call import Call
 from telcoflow_server.call.exchange import Exchange, NewCall
 from telcoflow_server.call.newcomers import WELCOME_TICKS
-from telcoflow_server.call.ports import CalleeProgress, Dialer, Dialled, DialRequest
+from telcoflow_server.call.ports import Callee, CalleeProgress, Dialer, DialRequest
 from tests.support.links import MemoryControlLink, MemoryMediaLink
 
 SINCE_TICK_MS = 5.0
@@ -89,9 +89,9 @@ class MemoryDialer:
         self.requests: list[DialRequest] = []
         self._callees = list(callees)
 
-    def dial(self, request: DialRequest) -> Dialled | None:
+    def dial(self, request: DialRequest) -> Callee | None:
         self.requests.append(request)
-        return Dialled(self._callees.pop(0), 24_000) if self._callees else None
+        return self._callees.pop(0) if self._callees else None
 
 
 class MemoryAgent:

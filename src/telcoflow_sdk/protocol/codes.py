@@ -43,6 +43,8 @@ class ErrorCode(StrEnum):
     CALL_BUSY = "CALL_BUSY"
     CALL_DECLINED = "CALL_DECLINED"  # also: hung up while it rang
     CALLEE_UNREACHABLE = "CALLEE_UNREACHABLE"  # there is no way to dial this number
+    TRANSFER_FAILED = "TRANSFER_FAILED"  # the phone did not reach whom it was sent to
+    DTMF_REFUSED = "DTMF_REFUSED"  # the phone takes no digits, or too many are waiting
     CALL_ENDED = "CALL_ENDED"  # HTTP 410 or a command after the end
     MEDIA_LINK_TAKEN = "MEDIA_LINK_TAKEN"  # HTTP 409: a second media link for one call
     # Limits
@@ -82,6 +84,7 @@ class EndReason(StrEnum):
     CALLEE_HUNG_UP = "callee_hung_up"
     AGENT_CLOSED = "agent_closed"  # `close` of an answered call
     AGENT_DISCONNECTED = "agent_disconnected"  # `disconnect`
+    TRANSFERRED = "transferred"  # the caller was sent to somebody else
     AGENT_REJECTED = "agent_rejected"  # `close` or `disconnect` of a ringing call
     AGENT_LOST = "agent_lost"  # its media link was lost for good
     NO_AGENT = "no_agent"  # nobody claimed the call while it rang
@@ -101,6 +104,7 @@ NORMAL_END_REASONS = frozenset(
         EndReason.CALLEE_HUNG_UP,
         EndReason.AGENT_CLOSED,
         EndReason.AGENT_DISCONNECTED,
+        EndReason.TRANSFERRED,
     }
 )
 """How an answered call ends when nothing went wrong."""
@@ -118,6 +122,7 @@ _SESSION_CLOSE_REASONS = {
     EndReason.AGENT_CLOSED: SessionCloseReason.SDK_REQUEST,
     EndReason.AGENT_DISCONNECTED: SessionCloseReason.SDK_REQUEST,
     EndReason.AGENT_REJECTED: SessionCloseReason.SDK_REQUEST,
+    EndReason.TRANSFERRED: SessionCloseReason.SDK_REQUEST,
     EndReason.SESSION_CLOSED: SessionCloseReason.SDK_REQUEST,
     EndReason.MAX_DURATION: SessionCloseReason.FORCE_CLOSE,
     EndReason.SERVER_SHUTDOWN: SessionCloseReason.FORCE_CLOSE,

@@ -24,6 +24,8 @@ class CommandName(StrEnum):
     MARK = "agent.mark"
     PAUSE = "agent.pause"
     RESUME = "agent.resume"
+    SEND_DTMF = "call.send_dtmf"
+    TRANSFER = "call.transfer"
 
 
 class CallEventName(StrEnum):
@@ -35,6 +37,7 @@ class CallEventName(StrEnum):
     MARK_PLAYED = "mark.played"
     MARK_CLEARED = "mark.cleared"
     GAP = "media.gap"
+    DTMF = "call.dtmf"
 
 
 class DialProgress(StrEnum):
@@ -57,7 +60,15 @@ class GapCause(StrEnum):
 
 MODE_COMMANDS = frozenset({CommandName.WHISPER, CommandName.BARGE, CommandName.SPY})
 
-V2_COMMANDS = frozenset({CommandName.MARK, CommandName.PAUSE, CommandName.RESUME})
+V2_COMMANDS = frozenset(
+    {
+        CommandName.MARK,
+        CommandName.PAUSE,
+        CommandName.RESUME,
+        CommandName.SEND_DTMF,
+        CommandName.TRANSFER,
+    }
+)
 """What a link of protocol v1 has no words for."""
 
 POSITIONED_COMMANDS = MODE_COMMANDS | {
@@ -66,6 +77,8 @@ POSITIONED_COMMANDS = MODE_COMMANDS | {
     CommandName.DISCONNECT,
     CommandName.MARK,
     CommandName.INTERRUPT,
+    CommandName.SEND_DTMF,
+    CommandName.TRANSFER,
 }
 """Commands that on protocol v2 name their place among the agent's audio."""
 
@@ -73,6 +86,15 @@ DEFAULT_RING_TIME_S = 60
 MIN_RING_TIME_S = 1
 MAX_RING_TIME_S = 120
 """How long a person may be rung, seconds."""
+
+DTMF_DIGITS = "0123456789*#ABCD"
+"""What a telephone's keys can be (RFC 4733 §3.2)."""
+
+MAX_DTMF_DIGITS = 64
+"""Of one command: a card number and more; each takes about a sixth of a second to send."""
+
+TRANSFER_TIMEOUT_S = 30
+"""How long the phone may take to reach whom it was transferred to."""
 
 COMMAND_TIMEOUT_MS = 10_000
 """What a command tells the server it may take."""

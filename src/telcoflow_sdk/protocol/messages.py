@@ -14,7 +14,11 @@ from typing import Annotated, Any
 
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
-from telcoflow_sdk.protocol.commands import DEFAULT_RING_TIME_S
+from telcoflow_sdk.protocol.commands import (
+    DEFAULT_RING_TIME_S,
+    DTMF_DIGITS,
+    MAX_DTMF_DIGITS,
+)
 
 MAX_ID_LENGTH = 128
 """An id that a client makes up is echoed: its length is what an answer may cost."""
@@ -163,6 +167,24 @@ class MarkData(Struct, frozen=True):
     name: Id
 
 
+class DtmfData(Struct, frozen=True):
+    """The `data` of `call.send_dtmf`."""
+
+    digits: Annotated[str, Meta(pattern=f"^[{DTMF_DIGITS}]+$", max_length=MAX_DTMF_DIGITS)]
+
+    def __repr__(self) -> str:
+        return "DtmfData(<hidden>)"
+
+
+class TransferData(Struct, frozen=True):
+    """The `data` of `call.transfer`."""
+
+    number: Annotated[str, Meta(min_length=1, max_length=MAX_ID_LENGTH)]
+
+    def __repr__(self) -> str:
+        return "TransferData(<hidden>)"
+
+
 class HelloData(Struct, frozen=True):
     """Which attempt of the client's this is, and what it has of the server's."""
 
@@ -271,7 +293,8 @@ class CallEventData(Struct, frozen=True, omit_defaults=True):
     """Something happened to the call.
 
     The error fields belong to `call.error`, `state` (a `DialProgress`) to `call.progress`, `name`
-    to marks, `ms` and `cause` (a `GapCause`) to gaps, `at_ms` to both.
+    to marks, `ms` and `cause` (a `GapCause`) to gaps, `digit`, `ms` and `channel` to
+    digits, `at_ms` to all three.
     """
 
     event: str
@@ -282,6 +305,8 @@ class CallEventData(Struct, frozen=True, omit_defaults=True):
     at_ms: float | None = None
     ms: float | None = None
     cause: str | None = None
+    digit: str | None = None
+    channel: int | None = None
 
 
 class CallEventMessage(Struct, frozen=True, tag_field="type", tag="call_event"):

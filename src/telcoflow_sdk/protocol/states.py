@@ -46,5 +46,9 @@ TRANSITIONS: dict[tuple[CallState, CommandName], CallState] = {
         for state in (CallState.PENDING, CallState.ANSWERED, CallState.CONNECTED)
         for name in (CommandName.MARK, CommandName.PAUSE, CommandName.RESUME)
     },
+    (CallState.ANSWERED, CommandName.SEND_DTMF): CallState.ANSWERED,
+    (CallState.CONNECTED, CommandName.SEND_DTMF): CallState.CONNECTED,
+    # The caller has gone to somebody else.
+    (CallState.ANSWERED, CommandName.TRANSFER): CallState.DISCONNECTED,
 }
 """What each command leads to when it succeeds; an absent entry is the error `INVALID_STATE`."""

@@ -26,19 +26,21 @@ from telcoflow_sdk.protocol.messages import (
     CommandData,
     CommandResponse,
     CommandResponseData,
+    DtmfData,
     HelloData,
     MarkData,
     Place,
+    TransferData,
     Welcome,
     WelcomeData,
 )
 from telcoflow_sdk.protocol.sequence import SequenceFull, SkippedMessage
-from telcoflow_server.call.ports import LinkBroken, MediaLink
+from telcoflow_server.call.ports import LinkBroken, MediaLink, PressedDigit
 from telcoflow_server.call.resumption import Resumption
 from telcoflow_server.call.state import CommandRefused
 from telcoflow_server.legs.agent import AgentLeg
 from telcoflow_server.media.lead import LeadRange
-from telcoflow_server.media.places import MAX_PLACES
+from telcoflow_server.media.places import MAX_PLACES, Errand
 from telcoflow_server.media.routing import Audience
 
 MODES = {
@@ -84,6 +86,7 @@ class AgentEnd:
         self.is_lost = False
         self._link: MediaLink | None = None
         self._has_reported_overrun = False
+        self._errands: list[tuple[Errand, bool]] = []
 
     # --- its link --------------------------------------------------------------------------
 
@@ -227,13 +230,45 @@ class AgentEnd:
             self.leg.pause()
         elif name is CommandName.RESUME:
             self.leg.resume()
-        elif not self.leg.has_room_for_places:
+        else:
+            self._check_room()
+            if not self._add_place(name, command):
+                raise self.misplaced(command)
+        self.respond(command.command_id)
+
+    def set_errand(self, name: CommandName, command: CommandData) -> None:
+        """Send digits, or transfer, when the command's place was played.
+
+        Digits are answered at once; a transfer when it has come to its end.
+
+        Raises:
+            CommandRefused: as `steer_playback`, or the command's data is wrong.
+        """
+        self._check_room()
+        try:
+            if name is CommandName.SEND_DTMF:
+                text = msgspec.convert(command.data or {}, DtmfData).digits
+            else:
+                text = msgspec.convert(command.data or {}, TransferData).number
+        except msgspec.ValidationError:
+            # Its words could quote the digits.
+            raise CommandRefused(ErrorCode.INVALID_REQUEST, f"{name}: its data is wrong") from None
+        errand = Errand(name, command.command_id, text)
+        if not self.leg.mark(errand, self.place_of(command)):
+            raise self.misplaced(command)
+        if name is CommandName.SEND_DTMF:
+            self.respond(command.command_id)
+
+    def take_errands(self) -> list[tuple[Errand, bool]]:
+        """Return what has come to its place, and whether an interruption has passed it."""
+        errands, self._errands = self._errands, []
+        return errands
+
+    def _check_room(self) -> None:
+        if not self.leg.has_room_for_places:
             raise CommandRefused(
                 ErrorCode.TOO_MANY_MARKS, f"{MAX_PLACES} marks and changes of mode are waiting"
             )
-        elif not self._add_place(name, command):
-            raise self.misplaced(command)
-        self.respond(command.command_id)
 
     def _add_place(self, name: CommandName, command: CommandData) -> bool:
         place = self.place_of(command)
@@ -283,10 +318,23 @@ class AgentEnd:
         """Tell how far ringing somebody has come, and why nobody came, once that is known."""
         self._tell(CallEventData(CallEventName.PROGRESS, state=progress, error_code=failure))
 
+    def tell_digit(self, channel: int, digit: PressedDigit, tick: int) -> None:
+        """Tell which key was pressed, and by whom."""
+        data = CallEventData(
+            CallEventName.DTMF,
+            digit=digit.digit,
+            ms=round(digit.duration_ms, 1),
+            at_ms=tick * TICK_MS,
+            channel=channel,
+        )
+        self._tell(data)
+
     def advance(self) -> None:
         """Tell what this tick did to the agent's audio; notice that nothing comes any more."""
         for mark in self.leg.take_passed_marks():
-            if mark.at_ms is None:
+            if isinstance(mark.name, Errand):
+                self._errands.append((mark.name, mark.at_ms is None))
+            elif mark.at_ms is None:
                 self._tell(CallEventData(CallEventName.MARK_CLEARED, name=mark.name))
             else:
                 self._tell(

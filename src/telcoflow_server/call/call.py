@@ -23,7 +23,9 @@ from telcoflow_server.call.agent import AgentEnd
 from telcoflow_server.call.dialling import OUTBOUND_END_REASONS, Dialling, Ringing, ring_ticks_of
 from telcoflow_server.call.history import MODE_NAMES, History
 from telcoflow_server.call.identity import CallIdentity, CallTimes
-from telcoflow_server.call.ports import Dialer, Dialled, PhoneOnLine
+from telcoflow_server.call.errands import Errands
+from telcoflow_server.call.people import People
+from telcoflow_server.call.ports import Callee, Dialer, PhoneOnLine
 from telcoflow_server.call.report import CallReport, Percentiles
 from telcoflow_server.call.seat import AgentSeat
 from telcoflow_server.call.state import CommandRefused, next_state, parse_command
@@ -70,8 +72,8 @@ class Call:
         self._times = times
         self._dialer = dialer
         self._owner = owner
-        self._caller: PhoneOnLine | None = None
-        self._callee: PhoneOnLine | None = None
+        self._people = People(row)
+        self._errands = Errands()
         self._ring_until_tick = times.ring_ticks
         self._ended_tick: int | None = None
         self._closing: EndReason | None = None
@@ -105,10 +107,13 @@ class Call:
 
     # --- people ----------------------------------------------------------------------------
 
-    def begin(self, caller: PhoneOnLine, sample_rate_hz: int) -> None:
+    def begin(self, caller: PhoneOnLine) -> None:
         """An inbound call: this phone calls."""
-        self._caller = caller
-        self._row.attach(Slot.CALLER, caller, caller, sample_rate_hz)
+        self._people.join(Slot.CALLER, caller)
+
+    def retune(self, phone: PhoneOnLine) -> None:
+        """A phone in the call, or about to be, has audio of another rate from now on."""
+        self._people.retune(phone)
 
     # --- the agent -------------------------------------------------------------------------
 
@@ -150,6 +155,8 @@ class Call:
             agent.respond(command.command_id, result=self._clear(agent, command, since_tick_ms))
         elif name in (CommandName.CLOSE, CommandName.DISCONNECT):
             self._close(agent, name, command)
+        elif name in (CommandName.SEND_DTMF, CommandName.TRANSFER):
+            agent.set_errand(name, command)
         else:
             agent.steer_playback(name, command)
 
@@ -157,8 +164,7 @@ class Call:
         self._enter(CallState.ANSWERED)
         self._row.set_stage(Stage.ANSWERED)
         self._join_agent(agent)
-        assert self._caller is not None, "somebody calls, or was reached"
-        self._caller.answered(self._row.tick)
+        self._people.answered(Slot.CALLER)
 
     def _join_agent(self, agent: AgentEnd) -> None:
         rate_hz = agent.audio.sample_rate_hz
@@ -219,6 +225,8 @@ class Call:
         self._ringing = self._new_ringing(agent, ring_ticks, command.command_id)
         if is_pending:
             self._ringing.start(Stage.RINGING_CALLEE)
+            assert self._people.caller is not None, "an outbound call takes no connect"
+            self._people.caller.hears_early(self._row.tick)
 
     def _new_ringing(
         self, agent: AgentEnd, ring_ticks: int, command_id: str | None = None
@@ -243,37 +251,34 @@ class Call:
                 ringing.start(Stage.ANSWERED_RINGING_CALLEE)
             return
         ringing.advance()
-        failure, dialled = ringing.dialling.failure, ringing.dialling.answered_by
+        failure, callee = ringing.dialling.failure, ringing.dialling.answered_by
         if failure is not None:
             self._unreached(failure)
-        elif dialled is not None:
+        elif callee is not None:
             self._ringing = None
-            self._reached(agent, dialled)
+            self._reached(agent, callee)
             ringing.settle()
         else:
             ringing.expire()
 
-    def _reached(self, agent: AgentEnd, dialled: Dialled) -> None:
-        callee, rate_hz = dialled.callee, dialled.sample_rate_hz
-        if self._caller is None:
-            self.begin(callee, rate_hz)
+    def _reached(self, agent: AgentEnd, callee: Callee) -> None:
+        if self._people.caller is None:
+            self.begin(callee)
             self._answer(agent)
             return
-        self._row.detach(Slot.CALLEE)
-        self._row.attach(Slot.CALLEE, callee, callee, rate_hz)
-        self._callee = callee
+        self._people.join(Slot.CALLEE, callee)
         was_pending = self.state is CallState.PENDING
         self._enter(CallState.CONNECTED)
         self._row.set_stage(Stage.CONNECTED)
-        callee.answered(self._row.tick)
+        self._people.answered(Slot.CALLEE)
         if was_pending:
             self._join_agent(agent)
-            self._caller.answered(self._row.tick)
+            self._people.answered(Slot.CALLER)
         agent.leg.switch_at_end(Audience.BOTH)
 
     def _unreached(self, code: ErrorCode) -> None:
         self._stop_ringing(code)
-        if self._caller is None:
+        if self._people.caller is None:
             self.end(OUTBOUND_END_REASONS[code])
         # A caller who was kept waiting for the callee gets the whole ring time again.
         self._ring_until_tick = self._row.tick + self._times.ring_ticks
@@ -292,10 +297,11 @@ class Call:
         """Act on what this tick brought; called once after every tick of the media plane."""
         if self.is_over:
             return
-        if self._caller is not None and self._caller.has_hung_up:
-            self.end(EndReason.CALLER_HUNG_UP)
-        elif self._callee is not None and self._callee.has_hung_up:
-            self.end(EndReason.CALLEE_HUNG_UP)
+        hung_up = self._people.hung_up
+        if self._errands.is_transferred(self._people.caller):
+            self._transferred()
+        elif hung_up is not None:
+            self.end(hung_up)
         elif self._row.tick >= self._times.call_ticks:
             self.end(EndReason.MAX_DURATION)
         elif self._is_rung_out:
@@ -314,6 +320,9 @@ class Call:
         if self.is_over:
             return
         agent.advance()
+        for channel, digit in self._people.take_digits():
+            agent.tell_digit(channel, digit, self._row.tick)
+        self._errands.run(agent, self._people)
         if agent.is_lost or (agent.resumption is not None and agent.resumption.is_over):
             agent.close_link(CloseCode.BAD_MESSAGES, "nothing is acknowledged")
             self.agent_lost(agent)
@@ -323,6 +332,13 @@ class Call:
             self._stalled(agent)
         elif self.state is not CallState.PENDING or agent.resumption is not None:
             agent.flush_credit()
+
+    def _transferred(self) -> None:
+        """The caller has gone to somebody else, whatever the phone does with its own dialog."""
+        agent = self.seat.present
+        if agent is not None:
+            self._errands.settle(agent)
+        self.end(EndReason.TRANSFERRED)
 
     def _stalled(self, agent: AgentEnd) -> None:
         why = "audio was not read for 5 seconds"
@@ -371,9 +387,7 @@ class Call:
             self._confirm_closing(agent)
             agent.dismiss()
         self._ended_tick = self._row.tick
-        for phone in (self._caller, self._callee):
-            if phone is not None:
-                phone.ended(self._ended_tick, reason)
+        self._people.ended(reason)
         self._row.close()
         self._owner.ended(self)
 

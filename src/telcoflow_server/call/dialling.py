@@ -13,7 +13,7 @@ from telcoflow_sdk.protocol.codes import EndReason, ErrorCode
 from telcoflow_sdk.protocol.commands import MAX_RING_TIME_S, MIN_RING_TIME_S, DialProgress
 from telcoflow_sdk.protocol.messages import CommandData, ConnectData
 from telcoflow_server.call.agent import AgentEnd
-from telcoflow_server.call.ports import CalleeProgress, Dialer, Dialled, DialRequest
+from telcoflow_server.call.ports import Callee, CalleeProgress, Dialer, DialRequest
 from telcoflow_server.call.state import CommandRefused
 from telcoflow_server.media.plane import MIX_RATE_HZ, Row
 from telcoflow_server.media.routing import Slot, Stage
@@ -22,6 +22,8 @@ from telcoflow_server.media.tone import Ringback
 _FAILURES = {
     CalleeProgress.BUSY: ErrorCode.CALL_BUSY,
     CalleeProgress.DECLINED: ErrorCode.CALL_DECLINED,
+    CalleeProgress.UNANSWERED: ErrorCode.CALL_UNANSWERED,
+    CalleeProgress.UNREACHABLE: ErrorCode.CALLEE_UNREACHABLE,
 }
 
 OUTBOUND_END_REASONS = {
@@ -51,37 +53,37 @@ class Dialling:
     Attributes:
         progress: How far it has come; None before it rings.
         failure: Why nobody came, or None.
-        dialled: The phone, while it rings and once it has answered.
+        callee: The phone, while it rings and once it has answered.
     """
 
     def __init__(self, dialer: Dialer, request: DialRequest, ring_ticks: int) -> None:
         self.progress: DialProgress | None = None
         self.failure: ErrorCode | None = None
-        self.dialled: Dialled | None = None
+        self.callee: Callee | None = None
         self._dialer = dialer
         self._request = request
         self._ring_ticks = ring_ticks
         self._give_up_tick = 0
 
     @property
-    def answered_by(self) -> Dialled | None:
+    def answered_by(self) -> Callee | None:
         """The phone, once the person has answered."""
-        return self.dialled if self.progress is DialProgress.ANSWERED else None
+        return self.callee if self.progress is DialProgress.ANSWERED else None
 
     def start(self, tick: int) -> None:
         """Dial."""
         self._give_up_tick = tick + self._ring_ticks
-        self.dialled = self._dialer.dial(self._request)
-        if self.dialled is None:
+        self.callee = self._dialer.dial(self._request)
+        if self.callee is None:
             self._fail(ErrorCode.CALLEE_UNREACHABLE)
         else:
             self.progress = DialProgress.RINGING
 
     def advance(self, tick: int) -> None:
         """Look how far the phone has come; once it has failed or was answered, nothing changes."""
-        if self.dialled is None or self.progress is DialProgress.ANSWERED:
+        if self.callee is None or self.progress is DialProgress.ANSWERED:
             return
-        came_to = self.dialled.callee.ring(tick)
+        came_to = self.callee.ring(tick)
         if came_to in _FAILURES:
             self._release(tick)
             self._fail(_FAILURES[came_to])
@@ -98,9 +100,9 @@ class Dialling:
         self._release(tick)
 
     def _release(self, tick: int) -> None:
-        if self.dialled is not None:
-            self.dialled.callee.ended(tick, EndReason.CALLEE_UNANSWERED)
-            self.dialled = None
+        if self.callee is not None:
+            self.callee.ended(tick, EndReason.CALLEE_UNANSWERED)
+            self.callee = None
 
     def _fail(self, code: ErrorCode) -> None:
         self.failure = code
@@ -125,6 +127,7 @@ class Ringing:
         self._row = row
         self._agent = agent
         self._told: DialProgress | None = None
+        self._has_tone = False
         self._patient_until_tick: int | None = None
 
     @property
@@ -135,6 +138,7 @@ class Ringing:
     def start(self, stage: Stage | None) -> None:
         """Dial; with a stage, let the caller hear in it that it rings."""
         if stage is not None:
+            self._has_tone = True
             tone = Ringback(self._row.tick)
             self._row.attach(Slot.CALLEE, tone, tone, MIX_RATE_HZ, is_tone=True)
             self._row.set_stage(stage)
@@ -146,7 +150,17 @@ class Ringing:
         progress = self.dialling.progress
         if progress is not None and progress is not self._told:
             self._told = progress
+            if progress is DialProgress.EARLY:
+                self._let_be_heard()
             self._agent.tell_progress(progress, self.dialling.failure)
+
+    def _let_be_heard(self) -> None:
+        """Who is rung is to be heard before the answer: an announcement instead of our ringback."""
+        callee = self.dialling.callee
+        if self._has_tone and callee is not None:
+            self._row.detach(Slot.CALLEE)
+            # As the tone: nobody's voice, for the agent's channels, before the answer.
+            self._row.attach(Slot.CALLEE, callee, callee, callee.sample_rate_hz, is_tone=True)
 
     def wait(self, command_id: str, ticks: int) -> None:
         """Answer this command when the attempt is over, or after so many ticks with TIMEOUT."""

@@ -24,7 +24,7 @@ from telcoflow_sdk.protocol.codes import (
 from telcoflow_sdk.protocol.messages import HelloData
 from telcoflow_server.call.call import Call
 from telcoflow_server.call.identity import CallIdentity, CallTimes
-from telcoflow_server.call.ports import Dialer, Dialled, DialRequest, MediaLink, PhoneOnLine
+from telcoflow_server.call.ports import Callee, Dialer, DialRequest, MediaLink, PhoneOnLine
 from telcoflow_server.call.recordings import Recordings
 from telcoflow_server.call.report import CallReport, Percentiles, end_fields, end_line, percentiles
 from telcoflow_server.call.session import AddressMaker, Session, SessionBoard
@@ -70,7 +70,7 @@ class _Line:
 class NoDialer:
     """The dialer of a node that can reach nobody."""
 
-    def dial(self, request: DialRequest) -> Dialled | None:
+    def dial(self, request: DialRequest) -> Callee | None:
         """There is no way."""
         return None
 
@@ -166,7 +166,6 @@ class Exchange:
         phone: PhoneOnLine,
         new_call: NewCall,
         *,
-        sample_rate_hz: int = MIX_RATE_HZ,
         recordings: Recordings | None = None,
         call_id: str | None = None,
         on_ended: Callable[[Call], None] | None = None,
@@ -176,7 +175,6 @@ class Exchange:
         Args:
             phone: Its audio is taken and given from the next tick on.
             new_call: Whom it calls.
-            sample_rate_hz: Of that audio.
             recordings: Where the call is recorded.
             call_id: To use instead of a new one.
             on_ended: Called once, after the clients were told.
@@ -188,7 +186,7 @@ class Exchange:
             call_id or self.new_id(), new_call.connector_uuid, new_call.caller, new_call.callee
         )
         line = self._open(identity, new_call.created_at_s, self._times, recordings, on_ended)
-        line.call.begin(phone, sample_rate_hz)
+        line.call.begin(phone)
         self.board.announce(line.session)
         return line.call
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from telcoflow_sdk.protocol.codes import CloseCode, EndReason
 from telcoflow_server.media.plane import FrameSink, FrameSource
@@ -52,8 +52,23 @@ class MediaLink(Protocol):
         """Close with a code after what was queued; idempotent."""
 
 
+class PressedDigit(NamedTuple):
+    """A key that was pressed on a phone. Digits are never part of a log line.
+
+    Attributes:
+        digit: One of `DTMF_DIGITS`.
+        duration_ms: For how long.
+    """
+
+    digit: str
+    duration_ms: float
+
+
 class Phone(Protocol):
     """A human party's phone, as the call tells it what happens."""
+
+    def hears_early(self, tick: int) -> None:
+        """There is something to be heard before the answer: ringback, or who is rung."""
 
     def answered(self, tick: int) -> None:
         """The call was answered on this tick of its time axis."""
@@ -66,8 +81,29 @@ class Phone(Protocol):
         """Whether the person put the phone down."""
 
 
-class PhoneOnLine(Phone, FrameSource, FrameSink, Protocol):
+class Keypad(Protocol):
+    """A phone's keys, and what else a person can be made to do with it."""
+
+    def take_digits(self) -> list[PressedDigit]:
+        """Return the keys pressed since this was last asked, in order."""
+
+    def press(self, digits: str) -> None:
+        """Let the phone hear digits. Raises `ValueError`: it takes none, or no more now."""
+
+    def transfer(self, number: str) -> None:
+        """Ask the phone to call somebody else instead; `transferred` tells what came of it."""
+
+    @property
+    def transferred(self) -> bool | None:
+        """Whether it reached them; None while that is open."""
+
+
+class PhoneOnLine(Phone, Keypad, FrameSource, FrameSink, Protocol):
     """A phone with its audio."""
+
+    @property
+    def sample_rate_hz(self) -> int:
+        """Of its audio, now."""
 
 
 class CalleeProgress(Enum):
@@ -78,6 +114,8 @@ class CalleeProgress(Enum):
     ANSWERED = auto()
     BUSY = auto()
     DECLINED = auto()
+    UNANSWERED = auto()  # it says itself that nobody comes
+    UNREACHABLE = auto()
 
 
 class Callee(PhoneOnLine, Protocol):
@@ -101,16 +139,8 @@ class DialRequest:
     caller: str
 
 
-@dataclass(frozen=True, slots=True)
-class Dialled:
-    """A phone that is being called, and the rate of its audio."""
-
-    callee: Callee
-    sample_rate_hz: int
-
-
 class Dialer(Protocol):
     """The way to phones elsewhere."""
 
-    def dial(self, request: DialRequest) -> Dialled | None:
+    def dial(self, request: DialRequest) -> Callee | None:
         """Begin to call a number; never waits. None: there is no way to reach it."""

@@ -24,7 +24,7 @@ from telcoflow_server.media.credit import CreditStatistics
 from telcoflow_server.media.feed import Feed
 from telcoflow_server.media.gaps import Gap
 from telcoflow_server.media.lead import LeadRange
-from telcoflow_server.media.places import PassedMark
+from telcoflow_server.media.places import MarkName, PassedMark
 from telcoflow_server.media.playout import Playout, PlayoutStatistics
 from telcoflow_server.media.routing import Audience
 
@@ -186,7 +186,7 @@ class AgentLeg:
         """Let what arrives from now on be heard by others."""
         self._playout.switch(audience, self._playout.received)
 
-    def mark(self, name: str, place: Place | None) -> bool:
+    def mark(self, name: MarkName, place: Place | None) -> bool:
         """Report when `place` was played; return whether there is such a place."""
         offset = self._dialect.locate(place)
         if offset is None:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from telcoflow_sdk.audio.format import TICK_MS, AudioFormat
 from telcoflow_sdk.protocol.codes import EndReason
-from telcoflow_server.call.ports import CalleeProgress
+from telcoflow_server.call.ports import CalleeProgress, PressedDigit
 from telcoflow_server.legs.behaviour import Behaviour
 from telcoflow_server.media.plane import MIX_RATE_HZ
 
@@ -26,6 +26,9 @@ HANG_UP_AFTER_SILENCE_MS = 3_000
 """A person with nothing more to say who hears nothing puts the phone down."""
 FLOOR_DB = -96.0
 """What a level never falls below: one step of a 16-bit sample, and a number in any format."""
+
+KEY_MS = 120.0
+"""How long people hold a key."""
 
 _FRAME_SAMPLES = AudioFormat(MIX_RATE_HZ).frame_samples
 _SAMPLES_PER_MS = MIX_RATE_HZ // 1000
@@ -138,6 +141,36 @@ class SimulatedPhone:
         self._frames_spoken = 0
         self._frames_heard = 0
         self._frames_audible = 0
+        self._pressed: list[PressedDigit] = []
+        self.digits_heard = ""
+        self.transferred_to: str | None = None
+
+    sample_rate_hz = MIX_RATE_HZ
+
+    def hears_early(self, tick: int) -> None:
+        """It hears whatever there is, from the first tick on."""
+
+    def take_digits(self) -> list[PressedDigit]:
+        """Return the keys pressed since this was last asked; see `press_key`."""
+        pressed, self._pressed = self._pressed, []
+        return pressed
+
+    def press_key(self, digit: str, duration_ms: float = KEY_MS) -> None:
+        """Press a key, as the person would."""
+        self._pressed.append(PressedDigit(digit, duration_ms))
+
+    def press(self, digits: str) -> None:
+        """Hear digits: they are kept in `digits_heard`."""
+        self.digits_heard += digits
+
+    def transfer(self, number: str) -> None:
+        """Call somebody else: in a simulation whoever that is answers."""
+        self.transferred_to = number
+
+    @property
+    def transferred(self) -> bool | None:
+        """Whether it reached them; None while it was not asked to."""
+        return None if self.transferred_to is None else True
 
     def answered(self, tick: int) -> None:
         """The call was answered on this tick: the script begins with it."""
@@ -256,6 +289,32 @@ class SimulatedCallee:
         if tick - self._first_ring_tick < self._ring_ticks:
             return CalleeProgress.RINGING
         return _COMES_TO[self._behaviour]
+
+    sample_rate_hz = MIX_RATE_HZ
+
+    def hears_early(self, tick: int) -> None:
+        """See `SimulatedPhone`."""
+
+    def take_digits(self) -> list[PressedDigit]:
+        """See `SimulatedPhone`."""
+        return self._phone.take_digits()
+
+    def press_key(self, digit: str, duration_ms: float = KEY_MS) -> None:
+        """See `SimulatedPhone`."""
+        self._phone.press_key(digit, duration_ms)
+
+    def press(self, digits: str) -> None:
+        """See `SimulatedPhone`."""
+        self._phone.press(digits)
+
+    def transfer(self, number: str) -> None:
+        """See `SimulatedPhone`."""
+        self._phone.transfer(number)
+
+    @property
+    def transferred(self) -> bool | None:
+        """See `SimulatedPhone`."""
+        return self._phone.transferred
 
     def decline(self) -> None:
         """Put the phone down while it rings, whatever it would have done."""

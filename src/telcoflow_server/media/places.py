@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from bisect import insort
 from collections import deque
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from telcoflow_server.media.routing import Audience
@@ -19,6 +20,25 @@ MAX_ENDS = 1_000
 than these in one frame's time the first ones count."""
 
 
+@dataclass(frozen=True, slots=True)
+class Errand:
+    """Something to be done at a place, by whoever is told that it was passed.
+
+    Attributes:
+        command: What.
+        command_id: Who waits for it.
+        text: Digits, or a number: never part of a log line.
+    """
+
+    command: str
+    command_id: str
+    text: str = field(repr=False)
+
+
+MarkName = str | Errand
+"""What a mark is known by: its name, to be reported, or what is to be done."""
+
+
 class PassedMark(NamedTuple):
     """A mark that was reached.
 
@@ -27,7 +47,7 @@ class PassedMark(NamedTuple):
         at_ms: When its place was played, on the call's time axis; None: it was cleared.
     """
 
-    name: str
+    name: MarkName
     at_ms: float | None
 
 
@@ -36,7 +56,7 @@ class Places:
 
     def __init__(self) -> None:
         self._switches: list[tuple[int, int, Audience]] = []  # offset, order of coming, audience
-        self._marks: list[tuple[int, int, str]] = []
+        self._marks: list[tuple[int, int, MarkName]] = []
         self._ends: deque[int] = deque()
         self._added = 0
 
@@ -55,7 +75,7 @@ class Places:
         self._added += 1
         insort(self._switches, (offset, self._added, audience), key=_order)
 
-    def add_mark(self, offset: int, name: str) -> None:
+    def add_mark(self, offset: int, name: MarkName) -> None:
         """Report when `offset` was played."""
         self._added += 1
         insort(self._marks, (offset, self._added, name), key=_order)
@@ -89,7 +109,7 @@ class Places:
             is_end = True
         return is_end
 
-    def take_marks(self, played: int) -> list[tuple[int, str]]:
+    def take_marks(self, played: int) -> list[tuple[int, MarkName]]:
         """Return offset and name of the marks that were reached, in order."""
         reached = []
         while self._marks and self._marks[0][0] <= played:
@@ -97,7 +117,7 @@ class Places:
             reached.append((offset, name))
         return reached
 
-    def drop_after(self, offset: int) -> list[str]:
+    def drop_after(self, offset: int) -> list[MarkName]:
         """No audio comes after `offset`: return the marks behind it, which will not be played.
 
         Switches behind it move there: nothing is lost by them.
@@ -107,7 +127,7 @@ class Places:
         self._switches = [(min(at, offset), n, audience) for at, n, audience in self._switches]
         return dropped
 
-    def clear(self) -> list[str]:
+    def clear(self) -> list[MarkName]:
         """A new generation begins: return the marks that will not be played.
 
         Switches have their place now; ends have no meaning any more.

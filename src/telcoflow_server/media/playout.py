@@ -20,7 +20,7 @@ from telcoflow_sdk.protocol.commands import GapCause
 from telcoflow_server.media.gaps import Gap, GapLog, cause_of
 from telcoflow_server.media.heard import Heard
 from telcoflow_server.media.lead import Lead, LeadRange
-from telcoflow_server.media.places import PassedMark, Places
+from telcoflow_server.media.places import MarkName, PassedMark, Places
 from telcoflow_server.media.routing import Audience
 
 UTTERANCE_PAUSE_TICKS = 250 // TICK_MS
@@ -162,7 +162,7 @@ class Playout:
         """
         self._places.add_switch(offset, audience)
 
-    def mark(self, name: str, offset: int) -> None:
+    def mark(self, name: MarkName, offset: int) -> None:
         """Report in `take_passed_marks` when `offset` was played, or cleared before."""
         self._places.add_mark(offset, name)
 

@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from telcoflow_sdk.protocol.codes import EndReason
-from telcoflow_server.call.ports import CalleeProgress
-from telcoflow_server.legs.simulated import SILENCE_DB, level_db
+from telcoflow_server.call.ports import CalleeProgress, PressedDigit
+from telcoflow_server.legs.simulated import KEY_MS, SILENCE_DB, level_db
+from telcoflow_server.media.plane import MIX_RATE_HZ
 from telcoflow_server.media.sound import Sound
 
 
@@ -44,6 +45,9 @@ class PhoneLine:
         self.quiet_ticks = 0
         """For how long nothing was heard."""
         self.has_hung_up = False
+        self.digits_heard = ""
+        self.transferred_to: str | None = None
+        self._pressed: list[PressedDigit] = []
         self._changed = changed
         self._speech: deque[Sound] = deque()
         self._frames: list[Sound] = []
@@ -83,7 +87,35 @@ class PhoneLine:
         self.has_hung_up = False
         self._changed()
 
+    def press_key(self, digit: str) -> None:
+        """Press a key."""
+        self._pressed.append(PressedDigit(digit, KEY_MS))
+
     # --- the call's side -------------------------------------------------------------------
+
+    sample_rate_hz = MIX_RATE_HZ
+
+    def hears_early(self, tick: int) -> None:
+        """See `Phone`: it hears whatever there is."""
+
+    def take_digits(self) -> list[PressedDigit]:
+        """See `Keypad`."""
+        pressed, self._pressed = self._pressed, []
+        return pressed
+
+    def press(self, digits: str) -> None:
+        """See `Keypad`."""
+        self.digits_heard += digits
+        self._changed()
+
+    def transfer(self, number: str) -> None:
+        """See `Keypad`: whoever that is answers."""
+        self.transferred_to = number
+
+    @property
+    def transferred(self) -> bool | None:
+        """See `Keypad`."""
+        return None if self.transferred_to is None else True
 
     def ring(self, tick: int) -> CalleeProgress:
         """See `Callee`."""

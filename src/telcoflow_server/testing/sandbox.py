@@ -15,7 +15,7 @@ from typing import Protocol, Self, TypedDict
 from telcoflow_server.app import Server
 from telcoflow_server.call.call import Call
 from telcoflow_server.call.exchange import Exchange, NewCall
-from telcoflow_server.call.ports import CalleeProgress, Dialer, Dialled, DialRequest
+from telcoflow_server.call.ports import Callee, CalleeProgress, Dialer, DialRequest
 from telcoflow_server.call.session import Session
 from telcoflow_server.legs.behaviour import Behaviour
 from telcoflow_server.media.plane import MIX_RATE_HZ
@@ -56,7 +56,7 @@ class PhoneDirectory:
         """Let the phone's number reach it."""
         self._phones[phone.number] = phone
 
-    def dial(self, request: DialRequest) -> Dialled | None:
+    def dial(self, request: DialRequest) -> Callee | None:
         """See `Dialer`; a phone in a call is busy."""
         phone = self._phones.get(request.number)
         if phone is None:
@@ -67,7 +67,7 @@ class PhoneDirectory:
             line.progress = CalleeProgress.BUSY
         else:
             line.begin_to_ring()
-        return Dialled(line, MIX_RATE_HZ)
+        return line
 
 
 class Node(Protocol):

@@ -1,0 +1,62 @@
+"""What an agent wants done at a place in its audio that is no audio: digits sent, a transfer.
+
+Not here: the places (`media/places.py`), the phones (`people.py`).
+Implements `call.send_dtmf` and `call.transfer` of docs/reference/wire-v2.md.
+"""
+
+from __future__ import annotations
+
+from telcoflow_sdk.protocol.codes import ErrorCode
+from telcoflow_sdk.protocol.commands import CommandName
+from telcoflow_server.call.agent import AgentEnd
+from telcoflow_server.call.people import People
+from telcoflow_server.call.ports import PhoneOnLine
+from telcoflow_server.media.places import Errand
+
+
+class Errands:
+    """The errands of one call: each is run when its place was played, or an interruption passed it.
+
+    A transfer that an interruption passes is made all the same: it was to happen then, and nothing
+    is left to be said before it. Digits are dropped with the audio they belong to.
+    """
+
+    def __init__(self) -> None:
+        self._transfer: Errand | None = None
+
+    def run(self, agent: AgentEnd, people: People) -> None:
+        """Do what has come to its place; answer a transfer that did not succeed."""
+        for errand, is_cleared in agent.take_errands():
+            if errand.command == CommandName.SEND_DTMF:
+                if not is_cleared:
+                    self._press(agent, people, errand)
+            elif self._transfer is not None:
+                agent.respond(
+                    errand.command_id, ErrorCode.INVALID_STATE, "another transfer is in progress"
+                )
+            elif people.caller is not None:
+                self._transfer = errand
+                people.caller.transfer(errand.text)
+        if self._transfer is not None and people.caller is not None:
+            if people.caller.transferred is False:
+                agent.respond(
+                    self._transfer.command_id,
+                    ErrorCode.TRANSFER_FAILED,
+                    "the phone did not reach whom it was sent to",
+                )
+                self._transfer = None
+
+    def is_transferred(self, caller: PhoneOnLine | None) -> bool:
+        """Return whether the caller has gone to somebody else."""
+        return self._transfer is not None and caller is not None and caller.transferred is True
+
+    def settle(self, agent: AgentEnd) -> None:
+        """Answer the transfer that succeeded."""
+        if self._transfer is not None:
+            agent.respond(self._transfer.command_id)
+            self._transfer = None
+
+    def _press(self, agent: AgentEnd, people: People, errand: Errand) -> None:
+        problem = people.press(errand.text)
+        if problem is not None:
+            agent.tell_error(ErrorCode.DTMF_REFUSED, problem)

@@ -1,0 +1,374 @@
+"""A party heard and spoken to over RTP: packets in, one frame a tick out, and the other way round.
+
+Not here: sockets (`udp.py`), who signals (`sip.py`), the parts (`rtp/`, `codec/`,
+`media/hearing.py`). Implements "An RTP leg" of docs/explanation/phones.md. No clock and no chance: the time comes with
+`advance` and with each packet, random numbers with the start.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from telcoflow_sdk.audio.format import TICK_MS
+from telcoflow_server.codec.stream import CodecError, Decoder, Encoder
+from telcoflow_server.codec.table import Codec
+from telcoflow_server.media.hearing import Hearing
+from telcoflow_server.media.pieces import JitterStatistics
+from telcoflow_server.rtp.deadline import MediaDeadline
+from telcoflow_server.rtp.dtmf import DigitEnded, DigitReceiver, DigitSender
+from telcoflow_server.rtp.latch import Latch, LatchStatistics
+from telcoflow_server.rtp.packet import RtpError, RtpPacket
+from telcoflow_server.rtp.receiver import ReceiverStatistics, RtpReceiver, SequencedPacket
+from telcoflow_server.rtp.rtcp import parse_compound
+from telcoflow_server.rtp.reporter import Reporter, ReporterStatistics
+from telcoflow_server.rtp.sender import RtpSender, SenderStatistics
+
+Address = tuple[str, int]
+"""Numeric host and port."""
+
+DEAD_AFTER_S = 60.0
+"""A phone that sends nothing for so long, and is not on hold, is gone."""
+
+MAX_ENCODED_FRAMES = 3
+"""Frames of 20 ms that one packet of ours may hold: 60 ms."""
+
+
+Send = Callable[[bytes, Address], None]
+"""Sends a datagram; never waits, never raises."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RtpTerms:
+    """What signalling has agreed on for one leg.
+
+    Attributes:
+        codec: Both ways.
+        pt: Its payload type.
+        digits_pt: Of telephone-event; None: not understood.
+        digits_clock_hz: Its clock rate.
+        noise_pt: Of comfort noise the far end may send; None: none.
+        remote: Where its SDP wants media; None: nowhere.
+        remote_rtcp: Likewise.
+        peer_host: Numeric host that signals.
+        is_peer_trusted: Whether that host is known, see `Latch`.
+        sends: Whether we may send.
+        receives: Whether something is to come.
+        ptime_ms: Of our packets: a multiple of 20 up to 60; others are rounded to one.
+    """
+
+    codec: Codec
+    pt: int
+    digits_pt: int | None
+    digits_clock_hz: int
+    noise_pt: int | None
+    remote: Address | None
+    remote_rtcp: Address | None
+    peer_host: str
+    is_peer_trusted: bool
+    sends: bool
+    receives: bool
+    ptime_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class RtpSeed:
+    """The random numbers a leg begins with (RFC 3550 §5.1, §8)."""
+
+    ssrc: int
+    seq: int
+    ts: int
+    cname: str
+    generator: np.random.Generator
+
+
+@dataclass(frozen=True, slots=True)
+class RtpLegStatistics:
+    """What went over one leg.
+
+    Attributes:
+        malformed: Datagrams that are neither RTP nor RTCP, or are broken.
+        undecodable: Payloads the codec could not read; they were concealed.
+        unsendable: Frames that had nowhere to go.
+    """
+
+    received: ReceiverStatistics
+    jitter: JitterStatistics
+    sent: SenderStatistics
+    reports: ReporterStatistics
+    latch: LatchStatistics
+    malformed: int
+    undecodable: int
+    unsendable: int
+
+
+class RtpLeg:
+    """One party's audio over RTP: a `FrameSource` and a `FrameSink` at the codec's rate.
+
+    Every tick begins with `advance`; then packets that have come are given to `receive`, `take` is
+    called once, and `put` once. One thread; nothing waits.
+
+    Args:
+        terms: What was agreed.
+        seed: Random numbers.
+        now_s: Monotonic seconds.
+        send: Takes RTP.
+        send_rtcp: Takes RTCP.
+    """
+
+    def __init__(
+        self, terms: RtpTerms, seed: RtpSeed, now_s: float, send: Send, send_rtcp: Send
+    ) -> None:
+        self._terms = terms
+        self._seed = seed
+        self._now_s = now_s
+        self._send = send
+        self._send_rtcp = send_rtcp
+        self._latch = _latch_of(terms, terms.remote)
+        self._rtcp_latch = _latch_of(terms, terms.remote_rtcp)
+        self._deadline = MediaDeadline(DEAD_AFTER_S)
+        self._receiver = RtpReceiver(_clock_rates(terms))
+        self._sender = RtpSender(
+            ssrc=seed.ssrc, seq=seed.seq, ts=seed.ts, clock_rate_hz=terms.codec.clock_rate_hz
+        )
+        self._reporter = Reporter(
+            self._receiver,
+            lambda: self._sender,
+            cname=seed.cname,
+            now_s=now_s,
+            factor=self._factor(),
+        )
+        self._stream = 0
+        self._malformed = self._undecodable = self._unsendable = 0
+        self._digits = DigitReceiver(terms.digits_clock_hz)
+        self._keys = DigitSender(terms.digits_clock_hz, TICK_MS)
+        self._pressed: list[DigitEnded] = []
+        self._pending = b""  # encoded frames of a packet that is not full yet
+        self._pending_frames = 0
+        self._use(terms.codec)
+        if terms.receives:
+            self._deadline.expect(now_s)
+
+    @property
+    def sample_rate_hz(self) -> int:
+        """Of the frames."""
+        return self._terms.codec.sample_rate_hz
+
+    @property
+    def is_dead(self) -> bool:
+        """Whether nothing has come for `DEAD_AFTER_S` though something should."""
+        at_s = self._deadline.at_s
+        return at_s is not None and self._now_s >= at_s
+
+    @property
+    def is_on_hold(self) -> bool:
+        """Whether the far end does not want to hear us."""
+        return not self._terms.sends
+
+    # --- signalling ------------------------------------------------------------------------
+
+    def renegotiate(self, terms: RtpTerms) -> None:
+        """Go on as agreed anew: another address, codec, or hold.
+
+        With a codec of another sample rate, whoever takes the frames must know beforehand.
+        """
+        before, self._terms = self._terms, terms
+        self._latch.renew(terms.remote, terms.peer_host)
+        self._rtcp_latch.renew(terms.remote_rtcp, terms.peer_host)
+        self._receiver.renegotiate(_clock_rates(terms))
+        if terms.codec != before.codec:
+            self._change_codec(before.codec, terms.codec)
+        if terms.digits_clock_hz != before.digits_clock_hz:
+            self._digits = DigitReceiver(terms.digits_clock_hz)
+            self._keys = DigitSender(terms.digits_clock_hz, TICK_MS)
+        if not terms.receives:
+            self._deadline.suspend()
+        elif not before.receives:
+            self._deadline.expect(self._now_s)
+
+    def press(self, digits: str) -> None:
+        """Send digits, behind those still under way.
+
+        Raises:
+            ValueError: not digits, too many, or the far end does not understand them.
+        """
+        if self._terms.digits_pt is None:
+            raise ValueError("the phone takes no telephone-event")
+        self._keys.press(digits)
+
+    def take_digits(self) -> list[DigitEnded]:
+        """Return the digits that were pressed since this was last asked, in order."""
+        pressed, self._pressed = self._pressed, []
+        return pressed
+
+    def goodbye(self, wall_s: float) -> None:
+        """Tell the far end by RTCP that this is the end."""
+        destination = self._rtcp_latch.destination
+        if destination is not None and self._sender.statistics().packets:
+            self._send_rtcp(self._reporter.goodbye(self._now_s, wall_s), destination)
+
+    # --- packets ---------------------------------------------------------------------------
+
+    def advance(self, now_s: float, wall_s: float) -> None:
+        """The tick at `now_s` begins: send the reports that are due, end held digits."""
+        self._now_s = now_s
+        ended = self._digits.expire(now_s)
+        if ended is not None:
+            self._pressed.append(ended)
+        if now_s >= self._reporter.due_s:
+            report = self._reporter.report(now_s, wall_s, self._factor())
+            destination = self._rtcp_latch.destination
+            if destination is not None:
+                self._send_rtcp(report, destination)
+
+    def receive(self, data: bytes, source: Address, arrived_s: float) -> None:
+        """Take a datagram of the RTP port. Never raises: what is wrong with it is counted."""
+        try:
+            packet = RtpPacket.parse(data)
+        except RtpError:
+            self._malformed += 1
+            return
+        if not self._latch.admit(source):
+            return
+        self._deadline.note_media(arrived_s)
+        for sequenced in self._receiver.receive(packet, arrived_s):
+            if sequenced.stream != self._stream:
+                self._stream = sequenced.stream
+                self._hearing.buffer.restart()
+            self._sort(sequenced)
+
+    def receive_rtcp(self, data: bytes, source: Address, arrived_s: float, wall_s: float) -> None:
+        """Take a datagram of the RTCP port; as `receive`."""
+        try:
+            parse_compound(data)  # what cannot be read must not latch
+            if self._rtcp_latch.admit(source):
+                self._reporter.receive(data, arrived_s, wall_s)
+                self._deadline.note_media(arrived_s)
+        except RtpError:
+            self._malformed += 1
+
+    def _sort(self, one: SequencedPacket) -> None:
+        packet, terms, buffer = one.packet, self._terms, self._hearing.buffer
+        if packet.pt == terms.digits_pt:
+            buffer.pass_over(one.seq)
+            try:
+                told = self._digits.receive(one)
+            except RtpError:
+                self._malformed += 1
+                return
+            self._pressed += [event for event in told if isinstance(event, DigitEnded)]
+        elif packet.pt == terms.noise_pt:
+            buffer.pause(one.seq, packet.ts, one.arrived_s, packet.payload)
+        elif units := terms.codec.payload_units(packet.payload):
+            buffer.put(one.seq, packet.ts, one.arrived_s, packet.payload, units)
+        else:
+            self._undecodable += 1
+
+    # --- frames ----------------------------------------------------------------------------
+
+    def take(self, tick: int, out: NDArray[np.int16]) -> bool:
+        """Fill `out` with what the far end says in this tick."""
+        del tick  # the time of the tick came with `advance`
+        return self._hearing.take(self._now_s, out)
+
+    def put(self, tick: int, frame: NDArray[np.int16]) -> None:
+        """Send one frame, or in its place a packet of a digit."""
+        del tick
+        destination = self._latch.destination
+        if destination is None or not self._terms.sends:
+            self._unsendable += destination is None
+            self._sender.skip(TICK_MS)
+            return
+        event = self._keys.tick(self._sender.ts)
+        digits_pt = self._terms.digits_pt
+        if event is not None and digits_pt is not None:
+            data = self._sender.send_event(
+                digits_pt, event.payload, event.ts, is_first=event.is_first
+            )
+            self._send(data, destination)
+            self._sender.skip(TICK_MS)
+            return
+        self._send_frame(frame, destination)
+
+    def _send_frame(self, frame: NDArray[np.int16], destination: Address) -> None:
+        self._pending += self._encoder.encode(frame)
+        self._pending_frames += 1
+        if self._pending_frames < self._frames_per_packet:
+            return
+        duration_ms = self._pending_frames * TICK_MS
+        data = self._sender.send(self._terms.pt, self._pending, duration_ms, self._now_s)
+        self._pending, self._pending_frames = b"", 0
+        self._send(data, destination)
+
+    def statistics(self) -> RtpLegStatistics:
+        """Return what went over the leg."""
+        return RtpLegStatistics(
+            received=self._receiver.statistics(),
+            jitter=self._hearing.buffer.statistics(),
+            sent=self._sender.statistics(),
+            reports=self._reporter.statistics(),
+            latch=self._latch.statistics(),
+            malformed=self._malformed,
+            undecodable=self._undecodable,
+            unsendable=self._unsendable,
+        )
+
+    # --- codec -----------------------------------------------------------------------------
+
+    def _use(self, codec: Codec) -> None:
+        self._encoder: Encoder = codec.encoder()
+        self._decoder: Decoder = codec.decoder()
+        self._hearing: Hearing[bytes] = Hearing(
+            clock_rate_hz=codec.clock_rate_hz,
+            sample_rate_hz=codec.sample_rate_hz,
+            decode=self._decode,
+            generator=self._seed.generator,
+        )
+        self._pending, self._pending_frames = b"", 0
+
+    def _change_codec(self, before: Codec, codec: Codec) -> None:
+        if codec.clock_rate_hz != before.clock_rate_hz:
+            # RFC 7160: another clock rate is another source.
+            self._sender = RtpSender(
+                ssrc=int(self._seed.generator.integers(1 << 32)),
+                seq=int(self._seed.generator.integers(1 << 16)),
+                ts=int(self._seed.generator.integers(1 << 32)),
+                clock_rate_hz=codec.clock_rate_hz,
+            )
+        self._use(codec)
+
+    def _decode(self, payload: bytes) -> NDArray[np.int16]:
+        try:
+            return self._decoder.decode(payload)
+        except CodecError:
+            self._undecodable += 1
+            return _NOTHING
+
+    @property
+    def _frames_per_packet(self) -> int:
+        """How many frames one packet holds. Opus and G.722 are encoded by the frame."""
+        if self._terms.codec.static_pt not in (0, 8):
+            return 1
+        return max(1, min(self._terms.ptime_ms // TICK_MS, MAX_ENCODED_FRAMES))
+
+    def _factor(self) -> float:
+        return float(self._seed.generator.uniform(0.5, 1.5))
+
+
+_NOTHING = np.zeros(0, dtype=np.int16)
+
+
+def _latch_of(terms: RtpTerms, remote: Address | None) -> Latch:
+    return Latch(remote, terms.peer_host, is_peer_trusted=terms.is_peer_trusted)
+
+
+def _clock_rates(terms: RtpTerms) -> dict[int, int]:
+    rates = {terms.pt: terms.codec.clock_rate_hz}
+    if terms.digits_pt is not None:
+        rates[terms.digits_pt] = terms.digits_clock_hz
+    if terms.noise_pt is not None:
+        rates[terms.noise_pt] = terms.codec.clock_rate_hz
+    return rates
