@@ -21,9 +21,9 @@ from telcoflow_sdk.protocol.messages import CommandData
 from telcoflow_sdk.protocol.states import CallState
 from telcoflow_server.call.agent import AgentEnd
 from telcoflow_server.call.dialling import OUTBOUND_END_REASONS, Dialling, Ringing, ring_ticks_of
+from telcoflow_server.call.errands import Errands
 from telcoflow_server.call.history import MODE_NAMES, History
 from telcoflow_server.call.identity import CallIdentity, CallTimes
-from telcoflow_server.call.errands import Errands
 from telcoflow_server.call.people import People
 from telcoflow_server.call.ports import Callee, Dialer, PhoneOnLine
 from telcoflow_server.call.report import CallReport, Percentiles

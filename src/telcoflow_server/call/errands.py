@@ -37,14 +37,14 @@ class Errands:
             elif people.caller is not None:
                 self._transfer = errand
                 people.caller.transfer(errand.text)
-        if self._transfer is not None and people.caller is not None:
-            if people.caller.transferred is False:
-                agent.respond(
-                    self._transfer.command_id,
-                    ErrorCode.TRANSFER_FAILED,
-                    "the phone did not reach whom it was sent to",
-                )
-                self._transfer = None
+        caller = people.caller
+        if self._transfer is not None and caller is not None and caller.transferred is False:
+            agent.respond(
+                self._transfer.command_id,
+                ErrorCode.TRANSFER_FAILED,
+                "the phone did not reach whom it was sent to",
+            )
+            self._transfer = None
 
     def is_transferred(self, caller: PhoneOnLine | None) -> bool:
         """Return whether the caller has gone to somebody else."""

@@ -29,7 +29,7 @@ from telcoflow_server.call.recordings import Recordings
 from telcoflow_server.call.report import CallReport, Percentiles, end_fields, end_line, percentiles
 from telcoflow_server.call.session import AddressMaker, Session, SessionBoard
 from telcoflow_server.media.lead import LeadRange
-from telcoflow_server.media.plane import MIX_RATE_HZ, MediaPlane, PlaneStatistics
+from telcoflow_server.media.plane import MediaPlane, PlaneStatistics
 from telcoflow_server.media.routing import Slot
 
 logger = logging.getLogger(__name__)

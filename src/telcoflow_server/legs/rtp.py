@@ -1,8 +1,8 @@
 """A party heard and spoken to over RTP: packets in, one frame a tick out, and the other way round.
 
 Not here: sockets (`udp.py`), who signals (`sip.py`), the parts (`rtp/`, `codec/`,
-`media/hearing.py`). Implements "An RTP leg" of docs/explanation/phones.md. No clock and no chance: the time comes with
-`advance` and with each packet, random numbers with the start.
+`media/hearing.py`). Implements "An RTP leg" of docs/explanation/phones.md. No clock and no chance:
+the time comes with `advance` and with each packet, random numbers with the start.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from telcoflow_server.rtp.dtmf import DigitEnded, DigitReceiver, DigitSender
 from telcoflow_server.rtp.latch import Latch, LatchStatistics
 from telcoflow_server.rtp.packet import RtpError, RtpPacket
 from telcoflow_server.rtp.receiver import ReceiverStatistics, RtpReceiver, SequencedPacket
-from telcoflow_server.rtp.rtcp import parse_compound
 from telcoflow_server.rtp.reporter import Reporter, ReporterStatistics
+from telcoflow_server.rtp.rtcp import parse_compound
 from telcoflow_server.rtp.sender import RtpSender, SenderStatistics
 
 Address = tuple[str, int]
@@ -156,6 +156,11 @@ class RtpLeg:
     def sample_rate_hz(self) -> int:
         """Of the frames."""
         return self._terms.codec.sample_rate_hz
+
+    @property
+    def takes_digits(self) -> bool:
+        """Whether the far end understands telephone-events."""
+        return self._terms.digits_pt is not None
 
     @property
     def is_dead(self) -> bool:

@@ -53,6 +53,8 @@ CHILD = "telcoflow_server.sip.child"
 
 START_TIMEOUT_S = 10.0
 STOP_TIMEOUT_S = 3.0
+EXIT_S = 1.0
+"""From the end of the stream to the end of the process."""
 SILENCE_S = 5.0
 """The process counts aloud every second; after this it has hung, and is killed."""
 
@@ -257,12 +259,23 @@ class SipEdge:
             await self._hear(reader)
         finally:
             self._is_ready.clear()
-            self._kill()
             writer, self._writer = self._writer, None
             if writer is not None:
                 writer.close()
-            await self._process.wait()
+            await self._end(self._process)
             self._process = None
+
+    async def _end(self, process: asyncio.subprocess.Process) -> None:
+        """Let the process exit by itself, which it does without us, or kill it."""
+        try:
+            async with asyncio.timeout(EXIT_S):
+                await process.wait()
+        except TimeoutError:
+            self._kill()
+            await process.wait()
+        except asyncio.CancelledError:
+            self._kill()
+            raise
 
     async def _hear(self, reader: asyncio.StreamReader) -> None:
         events = EventReader()

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from telcoflow_sdk.audio.format import TICK_MS
 from telcoflow_sdk.protocol.codes import EndReason
+from telcoflow_sdk.protocol.commands import DTMF_DIGITS
 from telcoflow_server.call.ports import CalleeProgress
 from telcoflow_server.call.report import CallReport
 from telcoflow_server.legs.behaviour import Behaviour
@@ -99,6 +100,28 @@ class LivePhone:
         except asyncio.CancelledError:
             self.line.be_quiet()
             raise
+
+    def press(self, digits: str) -> None:
+        """Press keys, one after the other: the agent hears of each (`events.DTMF`).
+
+        Raises:
+            ValueError: a phone has the keys 0 to 9, * and #, and A to D.
+        """
+        wrong = set(digits) - set(DTMF_DIGITS)
+        if wrong:
+            raise ValueError(f"a phone has the keys {DTMF_DIGITS}, and no others")
+        for digit in digits:
+            self.line.press_key(digit)
+
+    @property
+    def digits_heard(self) -> str:
+        """What the agent has sent with `send_dtmf` so far."""
+        return self.line.digits_heard
+
+    @property
+    def transferred_to(self) -> str | None:
+        """Whom the agent has transferred this phone to, if it has."""
+        return self.line.transferred_to
 
     async def listen(self, seconds: float) -> Heard:
         """Return what is heard in the next `seconds`; shorter if the call ends meanwhile."""

@@ -18,7 +18,6 @@ from telcoflow_server.call.exchange import Exchange, NewCall
 from telcoflow_server.call.ports import Callee, CalleeProgress, Dialer, DialRequest
 from telcoflow_server.call.session import Session
 from telcoflow_server.legs.behaviour import Behaviour
-from telcoflow_server.media.plane import MIX_RATE_HZ
 from telcoflow_server.settings import (
     SANDBOX_CONNECTOR,
     CallSettings,

@@ -1,0 +1,264 @@
+"""Calls of SIP phones: from the SIP process's events to calls of the exchange, and back.
+
+Not here: one phone (`dialog.py`), SIP (`sip/`), RTP (`legs/rtp.py`).
+Implements docs/explanation/phones.md.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import time
+from collections.abc import Callable
+
+from telcoflow_sdk.protocol.codes import ErrorCode
+from telcoflow_server.call.exchange import Draining, Exchange, NewCall, QuotaExceeded
+from telcoflow_server.call.placing import CallRefused
+from telcoflow_server.call.ports import Callee, CalleeProgress, DialRequest, PressedDigit
+from telcoflow_server.call.session import Session
+from telcoflow_server.codec.table import offered
+from telcoflow_server.legs.sip import SipPhone
+from telcoflow_server.sip.accounts import EdgeSettings, Private
+from telcoflow_server.sip.commands import Command, Dial, Refuse, ReportTransfer, Ring
+from telcoflow_server.sip.edge import SipEdge
+from telcoflow_server.sip.events import (
+    Answered,
+    Cancelled,
+    DialogId,
+    DtmfInfo,
+    Established,
+    Event,
+    Failed,
+    HungUp,
+    IncomingCall,
+    OfferAnswered,
+    Progress,
+    Registered,
+    ReOffered,
+    TransferProgress,
+    TransferRequested,
+    Unregistered,
+)
+from telcoflow_server.telephony.dialog import DECLINED, RETRY_AFTER_S, UNAVAILABLE, SipDialog
+from telcoflow_server.telephony.routes import Routes
+from telcoflow_server.udp import NoPortFree, PortPool
+
+logger = logging.getLogger(__name__)
+
+_FAILURES = {
+    486: CalleeProgress.BUSY,
+    600: CalleeProgress.BUSY,
+    603: CalleeProgress.DECLINED,
+    403: CalleeProgress.DECLINED,
+    408: CalleeProgress.UNANSWERED,
+    480: CalleeProgress.UNANSWERED,
+    487: CalleeProgress.UNANSWERED,
+}
+"""What an INVITE of ours came to; UNREACHABLE for every other status (RFC 3261 §21)."""
+
+
+class Telephony:
+    """All SIP phones of a node; a `Dialer`, and a maker of outbound calls.
+
+    Args:
+        exchange: Where their calls are.
+        settings: Of the SIP process.
+        routes: Which number belongs to whom.
+        pool: RTP ports.
+        media_host: Our address in SDP.
+
+    Attributes:
+        edge: The SIP process.
+        now_s: Time of the tick that is under way, monotonic seconds.
+
+    Concurrency: one event loop; nothing waits but `start` and `stop`.
+    """
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        settings: EdgeSettings,
+        routes: Routes,
+        pool: PortPool,
+        media_host: str,
+    ) -> None:
+        self.edge = SipEdge(settings, self._heard)
+        self.media_host = media_host
+        self.now_s = time.monotonic()
+        self.on_event: Callable[[Event], None] | None = None
+        """Told of every event, before it is acted on: for `sip-check`."""
+        self._exchange = exchange
+        self._routes = routes
+        self._pool = pool
+        self._dialogs: dict[DialogId, SipDialog] = {}
+        self._registered: set[str] = set()
+
+    async def start(self) -> None:
+        """Begin to take calls. Raises `EdgeError`; nothing is left."""
+        offered()  # loads PyAV now, and not in a call
+        await self.edge.start()
+
+    async def stop(self) -> None:
+        """End every dialog and the process; returns when nothing is left."""
+        await self.edge.stop()
+        for dialog in list(self._dialogs.values()):
+            dialog.close()
+        self._pool.close()
+
+    @property
+    def dialogs(self) -> int:
+        """How many dialogs there are."""
+        return len(self._dialogs)
+
+    def phones(self) -> list[SipPhone]:
+        """Return the phones that are in a dialog now."""
+        return [dialog.phone for dialog in self._dialogs.values()]
+
+    def before_tick(self, due_s: float) -> None:
+        """Read what has come for the tick that was due at `due_s`, monotonic seconds."""
+        self.now_s = due_s
+        wall_s = time.time()
+        for dialog in list(self._dialogs.values()):
+            dialog.advance(due_s, wall_s)
+        self._pool.read()
+
+    def send(self, command: Command) -> None:
+        """Tell the SIP process something; for dialogs."""
+        self.edge.send(command)
+
+    def forget(self, dialog_id: DialogId) -> None:
+        """A dialog is over; for itself."""
+        self._dialogs.pop(dialog_id, None)
+
+    # --- out -------------------------------------------------------------------------------
+
+    def dial(self, request: DialRequest) -> Callee | None:
+        """See `Dialer`: a registered phone, else the connector's trunk."""
+        trunk = ""
+        if request.number not in self._registered:
+            trunk = self._routes.trunks.get(request.connector_uuid, self._routes.default_trunk)
+            if not trunk:
+                return None
+        try:
+            ports = self._pool.open()
+        except NoPortFree as error:
+            logger.warning("nobody can be called: %s", error)
+            return None
+        dialog_id = DialogId(secrets.token_urlsafe(12))
+        dialog = SipDialog(
+            self,
+            dialog_id,
+            ports,
+            self._routes.codecs_of(trunk),
+            peer_host="",
+            is_trusted=True,
+        )
+        self._dialogs[dialog_id] = dialog
+        dialog.call = self._exchange.find(request.call_id)
+        self.edge.send(
+            Dial(
+                dialog=dialog_id,
+                trunk=trunk,
+                number=Private(request.number),
+                caller=Private(request.caller),
+                sdp=Private(dialog.offer()),
+            )
+        )
+        return dialog.phone
+
+    def make_call(self, connector_uuid: str, number: str, ring_time_s: int) -> Session:
+        """Place a call for an agent; a `CallMaker`."""
+        try:
+            return self._exchange.place_outbound(
+                NewCall(connector_uuid, "", number, int(time.time())), ring_time_s
+            )
+        except Draining as error:
+            raise CallRefused(ErrorCode.DRAINING, str(error)) from None
+        except QuotaExceeded as error:
+            raise CallRefused(ErrorCode.OUTBOUND_OVERFLOW, str(error)) from None
+
+    # --- in --------------------------------------------------------------------------------
+
+    def _heard(self, event: Event) -> None:
+        if self.on_event is not None:
+            self.on_event(event)
+        match event:
+            case IncomingCall():
+                self._called(event)
+            case Registered():
+                self._registered.add(event.extension)
+            case Unregistered():
+                self._registered.discard(event.extension)
+            case _:
+                dialog = self._dialogs.get(getattr(event, "dialog", DialogId("")))
+                if dialog is not None:
+                    self._tell(dialog, event)
+
+    def _tell(self, dialog: SipDialog, event: Event) -> None:
+        phone = dialog.phone
+        match event:
+            case Progress():
+                dialog.heard_from(event.source[0])
+                if event.sdp is not None and dialog.take_answer(event.sdp.value):
+                    phone.progress = CalleeProgress.EARLY
+            case Answered():
+                dialog.heard_from(event.source[0])
+                has_media = dialog.take_answer(event.sdp.value if event.sdp else None)
+                phone.progress = CalleeProgress.ANSWERED
+                if not has_media:
+                    logger.warning("who was called answered with no media we can use")
+                    phone.has_hung_up = True
+            case Established():
+                if event.sdp is not None:
+                    dialog.take_answer(event.sdp.value)
+            case OfferAnswered():
+                if event.sdp is not None:
+                    dialog.take_answer(event.sdp.value)
+            case Failed():
+                phone.progress = _FAILURES.get(event.status, CalleeProgress.UNREACHABLE)
+                dialog.over()
+            case Cancelled() | HungUp():
+                dialog.over()
+            case ReOffered():
+                dialog.reoffered(event)
+            case DtmfInfo():
+                phone.pressed(PressedDigit(event.digit.value, event.duration_ms))
+            case TransferRequested():
+                # Whom a phone wants to be in its place, its agent has not asked for.
+                self.edge.send(ReportTransfer(dialog=event.dialog, status=DECLINED))
+            case TransferProgress():
+                if event.status >= 200:
+                    phone.transferred = event.status < 300
+            case _:
+                pass
+
+    def _called(self, event: IncomingCall) -> None:
+        connector = self._routes.connectors.get(event.number.value, self._routes.default_connector)
+        if connector is None:
+            self._refuse(event, 404)
+            return
+        try:
+            self._exchange.check_room(connector)
+            ports = self._pool.open()
+        except (Draining, QuotaExceeded, NoPortFree) as error:
+            logger.warning("a call is refused: %s", error)
+            self._refuse(event, UNAVAILABLE)
+            return
+        codecs = self._routes.codecs_of(event.origin if event.is_trunk else "")
+        dialog = SipDialog(
+            self, event.dialog, ports, codecs, event.source[0], is_trusted=bool(event.origin)
+        )
+        self._dialogs[event.dialog] = dialog
+        status = dialog.take_invite(None if event.sdp is None else event.sdp.value)
+        if status is not None:
+            self._refuse(event, status)
+            dialog.close()
+            return
+        caller = "" if event.is_private else event.caller.value
+        new_call = NewCall(connector, caller, event.number.value, int(time.time()))
+        self.edge.send(Ring(dialog=event.dialog))
+        dialog.call = self._exchange.place(dialog.phone, new_call)
+
+    def _refuse(self, event: IncomingCall, status: int) -> None:
+        retry = RETRY_AFTER_S if status == UNAVAILABLE else None
+        self.edge.send(Refuse(dialog=event.dialog, status=status, retry_after_s=retry))
