@@ -1,6 +1,6 @@
-"""Sending datagrams to addresses and to names.
+"""A UDP socket, and sending to addresses and to names.
 
-Not here: receiving them, what is in them.
+Not here: receiving, what is in datagrams.
 """
 
 from __future__ import annotations
@@ -11,10 +11,32 @@ import socket
 import threading
 import time
 
+RECEIVE_BUFFER_BYTES = 1 << 20
+"""Room in the kernel for what arrives during a restart, or in a burst."""
+
 LOOKUPS_WAITING = 64
 """Datagrams to names that are being looked up; more are lost."""
 LOOKUP_LIFE_S = 60.0
 """A name's address is looked up again after this."""
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Return a socket bound to an address of either family, and to that family only.
+
+    Raises:
+        OSError: it cannot be bound.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    udp = socket.socket(family, socket.SOCK_DGRAM)
+    try:
+        if family == socket.AF_INET6:
+            udp.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        udp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
+        udp.bind((host, port))
+    except OSError:
+        udp.close()
+        raise
+    return udp
 
 
 class Sender:

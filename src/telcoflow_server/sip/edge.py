@@ -28,6 +28,7 @@ from telcoflow_server.sip.commands import (
     Serve,
     Stop,
 )
+from telcoflow_server.sip.datagrams import bind
 from telcoflow_server.sip.events import (
     Cancelled,
     DialogId,
@@ -67,8 +68,6 @@ STEADY_S = 30.0
 READ_BYTES = 1 << 16
 MAX_UNSENT_BYTES = 4 << 20
 """Commands the process does not take: it has hung, and is killed."""
-RECEIVE_BUFFER_BYTES = 1 << 20
-"""Room in the kernel for the datagrams of a restart, or of a burst."""
 
 
 class EdgeError(Exception):
@@ -150,7 +149,12 @@ class SipEdge:
         """
         if importlib.util.find_spec("sippy") is None:
             raise EdgeError('SIP needs sippy: pip install "telcoflow-sdk[sip]"')
-        self._udp = _bind(self._settings)
+        settings = self._settings
+        try:
+            self._udp = bind(settings.host, settings.port)
+        except OSError as error:
+            where = f"{settings.host} port {settings.port}"
+            raise EdgeError(f"SIP cannot listen on {where}: {error.strerror}") from None
         self._task = asyncio.create_task(self._keep_running(), name="sip-edge")
         ready = asyncio.create_task(self._is_ready.wait())
         try:
@@ -391,19 +395,3 @@ class SipEdge:
             self._write(HangUp(dialog=state.dialog))
         self._to_hang_up.clear()
         self._write(Serve())
-
-
-def _bind(settings: EdgeSettings) -> socket.socket:
-    """Return a bound socket. Raises `EdgeError`."""
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    udp = socket.socket(family, socket.SOCK_DGRAM)
-    try:
-        if family == socket.AF_INET6:
-            udp.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        udp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
-        udp.bind((settings.host, settings.port))
-    except OSError as error:
-        udp.close()
-        where = f"{settings.host} port {settings.port}"
-        raise EdgeError(f"SIP cannot listen on {where}: {error.strerror}") from None
-    return udp

@@ -6,6 +6,7 @@ at the address its REGISTER came from.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from telcoflow_server.sip.accounts import Private
@@ -80,15 +81,14 @@ class Registrar:
             return Outcome(500)  # RFC 3261 §10.3 step 7: overtaken by a later one
         if wanted is None:
             wanted = dict.fromkeys(phones, 0)
-        changes = [
-            self._change(user, contact, expires_s, request, now_s)
-            for contact, expires_s in wanted.items()
-        ]
+        changes: list[Registered | Unregistered] = []
+        for contact, expires_s in wanted.items():
+            changes += self._change(user, contact, expires_s, request, now_s)
         headers = tuple(
             ("contact", f"<{contact}>;expires={round(known.expires_at_s - now_s)}")
             for contact, known in self._bindings.get(user, {}).items()
         )
-        return Outcome(200, headers, tuple(one for one in changes if one is not None))
+        return Outcome(200, headers, tuple(changes))
 
     def restore(self, user: str, binding: Binding) -> None:
         """Know a binding again that an earlier process had."""
@@ -131,19 +131,21 @@ class Registrar:
 
     def _change(
         self, user: str, contact: str, expires_s: int, request: Request, now_s: float
-    ) -> Registered | Unregistered | None:
+    ) -> Iterator[Registered | Unregistered]:
         was_known = self._remove(user, contact)
         if expires_s == 0:
-            if not was_known:
-                return None
-            return Unregistered(extension=user, contact=Private(contact))
+            if was_known:
+                yield Unregistered(extension=user, contact=Private(contact))
+            return
         phones = self._bindings.setdefault(user, {})
         if len(phones) == MAX_BINDINGS:
-            del phones[next(iter(phones))]
+            oldest = next(iter(phones))
+            del phones[oldest]
+            yield Unregistered(extension=user, contact=Private(oldest))
         phones[contact] = Binding(
             contact, request.source, now_s + expires_s, request.call_id, request.cseq
         )
-        return Registered(
+        yield Registered(
             extension=user, contact=Private(contact), source=request.source, expires_s=expires_s
         )
 

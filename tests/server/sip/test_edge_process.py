@@ -32,6 +32,8 @@ from tests.support.sip_phone import ANSWER, OFFER, register
 
 pytestmark = pytest.mark.slow
 
+ROOT = Path(__file__).parents[3]
+
 
 def children() -> set[int]:
     """Return the ids of this process's children."""
@@ -121,6 +123,64 @@ async def test_process_that_cannot_be_started_is_an_error(
         await SipEdge(EdgeSettings(port=0), lambda event: None).start()
 
     assert "cannot be started: Too many open files" in caplog.text
+
+
+@pytest.fixture
+def fake_child(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    monkeypatch.setattr(edge_module, "CHILD", "tests.server.sip.fake_child")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    return monkeypatch
+
+
+async def test_fault_in_the_process_is_an_error_in_the_log(
+    fake_child: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    fake_child.setenv("FAKE_CHILD", "fault")
+    edge = SipEdge(EdgeSettings(port=0), lambda event: None)
+
+    await edge.start()
+    await edge.stop()
+
+    assert "a fault in the SIP process: KeyError at ('somewhere:7 there',)" in caplog.text
+
+
+async def test_process_that_talks_nonsense_is_ended(
+    fake_child: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    fake_child.setenv("FAKE_CHILD", "garbage")
+    before = children()
+
+    with pytest.raises(EdgeError, match="does not come up"):
+        await SipEdge(EdgeSettings(port=0), lambda event: None).start()
+
+    assert "cannot be understood: BadMessage" in caplog.text
+    assert children() == before
+
+
+FAULTY = """
+import socket
+from telcoflow_server.sip.child import Child
+from telcoflow_server.sip.pipe import EventReader
+
+server, control = socket.socketpair()
+child = Child(control, socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+for number in ("+493012345", "+493067890"):
+    child.guarded(lambda: {}[number])
+control.close()
+print(*EventReader().read(server.recv(65536)))
+"""
+
+
+async def test_fault_tells_its_place_and_no_value_and_is_told_once_a_second() -> None:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-P", "-W", "ignore", "-c", FAULTY), stdout=asyncio.subprocess.PIPE
+    )
+    output, _ = await process.communicate()
+
+    told = output.decode()
+    assert told.count("Fault(error='KeyError'") == 1
+    assert "child.py:" in told
+    assert "+4930" not in told
 
 
 async def test_missing_library_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

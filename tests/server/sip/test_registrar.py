@@ -119,6 +119,10 @@ def test_ninth_phone_takes_the_place_of_the_first() -> None:
 
     assert len(registrar) == MAX_BINDINGS
     assert "<sip:a@0>" not in str(outcome.headers)
+    gone, came = outcome.changes
+    assert isinstance(gone, Unregistered)
+    assert isinstance(came, Registered)
+    assert (gone.contact.value, came.contact.value) == ("sip:a@0", f"sip:a@{MAX_BINDINGS}")
 
 
 def test_restored_phone_is_found() -> None:

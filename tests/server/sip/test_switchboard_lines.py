@@ -12,6 +12,7 @@ from telcoflow_server.sip.commands import (
     Refer,
     ReportTransfer,
     RestoreDialog,
+    Serve,
     Stop,
 )
 from telcoflow_server.sip.events import (
@@ -205,6 +206,7 @@ def test_stop_hangs_up_and_withdraws() -> None:
     desk.sent[0].answer(200)
     desk.connect()
 
+    desk.obey(Serve())
     desk.obey(Stop())
 
     assert desk.methods == ["REGISTER", "BYE", "REGISTER"]
