@@ -197,7 +197,7 @@ class Dialog:
             self.hang_up()
             return
         is_late = self._change.their_sdp is None
-        sdp = Private(body.text) if is_late and body is not None else None
+        sdp = _private(body.sdp) if is_late and body is not None else None
         self._save()
         self._line.emit(Established(dialog=self.dialog_id, sdp=sdp))
 

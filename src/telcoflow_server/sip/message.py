@@ -6,11 +6,15 @@ Header names are in lower case and never abbreviated; a list in one line is a he
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
 SDP_TYPE = "application/sdp"
+
+_BOUNDARY = re.compile(r';\s*boundary\s*=\s*(?:"([^"]+)"|([^\s;"]+))', re.IGNORECASE)
+_SDP_PART = re.compile(r"^content-type\s*:\s*application/sdp\s*(?:;|$)", re.IGNORECASE | re.M)
 
 Headers = tuple[tuple[str, str], ...]
 Endpoint = tuple[str, int]
@@ -45,6 +49,20 @@ class Body:
         """The type without parameters, in lower case."""
         return self.content_type.partition(";")[0].strip().lower()
 
+    @property
+    def sdp(self) -> str | None:
+        """The session description it is, or has as one of its parts (RFC 5621 §3)."""
+        if self.kind == SDP_TYPE:
+            return self.text
+        boundary = _BOUNDARY.search(self.content_type)
+        if self.kind != "multipart/mixed" or boundary is None:
+            return None
+        for part in self.text.split(f"--{boundary[1] or boundary[2]}")[1:]:
+            head, gap, text = part.partition("\r\n\r\n")
+            if gap and _SDP_PART.search(head):
+                return text.removesuffix("\r\n")
+        return None
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -71,7 +89,7 @@ class Request:
     @property
     def sdp(self) -> str | None:
         """The session description it carries, if it does."""
-        return self.body.text if self.body is not None and self.body.kind == SDP_TYPE else None
+        return None if self.body is None else self.body.sdp
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +108,7 @@ class Response:
     @property
     def sdp(self) -> str | None:
         """The session description it carries, if it does."""
-        return self.body.text if self.body is not None and self.body.kind == SDP_TYPE else None
+        return None if self.body is None else self.body.sdp
 
 
 @dataclass(frozen=True, slots=True)

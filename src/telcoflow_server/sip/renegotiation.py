@@ -159,8 +159,8 @@ class Renegotiation:
     def acknowledged(self, body: Body | None, *, is_late: bool) -> None:
         """The far end acknowledged our answer, or answered our offer."""
         if is_late and self._is_open:
-            sdp = None if body is None else Private(body.text)
-            self._line.emit(OfferAnswered(dialog=self._line.dialog_id, sdp=sdp))
+            answer = None if body is None or body.sdp is None else Private(body.sdp)
+            self._line.emit(OfferAnswered(dialog=self._line.dialog_id, sdp=answer))
 
     def unacknowledged(self) -> None:
         """The far end never acknowledged our answer (RFC 3261 §14.2)."""

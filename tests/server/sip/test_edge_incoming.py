@@ -501,6 +501,15 @@ async def test_body_that_is_no_description_is_415(open_stage: Stage) -> None:
     assert (refused.status, refused.header("accept")) == (415, "application/sdp")
 
 
+async def test_description_may_be_one_part_of_a_body(open_stage: Stage) -> None:
+    phone = await open_stage.phone()
+    parts = f"--x\r\nContent-Type: application/sdp\r\n\r\n{OFFER}\r\n--x--\r\n"
+
+    phone.send(phone.call().text("INVITE", body=parts, content_type='multipart/mixed;boundary="x"'))
+
+    assert (await open_stage.edge.hears(IncomingCall)).sdp == Private(OFFER)
+
+
 async def test_invite_without_a_contact_is_400(open_stage: Stage) -> None:
     phone = await open_stage.phone()
     invite = phone.call().text("INVITE", body=OFFER)

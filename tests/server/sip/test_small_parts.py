@@ -101,6 +101,30 @@ def test_digits_in_bodies(content_type: str, text: str, digit: tuple[str, int] |
     assert parse_digit(Body(text, content_type)) == digit
 
 
+PARTS = (
+    "preamble\r\n--b1\r\nContent-Type: text/plain\r\n\r\nhello\r\n"
+    "--b1\r\ncontent-type : application/SDP\r\nContent-Disposition: session\r\n\r\nv=0\r\n\r\n"
+    "--b1--\r\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("content_type", "text", "sdp"),
+    [
+        ("application/sdp", "v=0\r\n", "v=0\r\n"),
+        ("Application/SDP;charset=utf-8", "v=0\r\n", "v=0\r\n"),
+        ("multipart/mixed;boundary=b1", PARTS, "v=0\r\n"),
+        ('multipart/mixed; Boundary="b1"', PARTS, "v=0\r\n"),
+        ("multipart/mixed;boundary=b2", PARTS, None),
+        ("multipart/mixed", PARTS, None),
+        ("multipart/mixed;boundary=b1", PARTS.replace("SDP", "isup"), None),
+        ("text/plain", "v=0\r\n", None),
+    ],
+)
+def test_descriptions_in_bodies(content_type: str, text: str, sdp: str | None) -> None:
+    assert Body(text, content_type).sdp == sdp
+
+
 def test_statuses_have_names() -> None:
     assert [reason_of(status) for status in (486, 499, 699, 799)] == [
         "Busy Here",
