@@ -162,7 +162,7 @@ def test_registered_phones_are_a_connector_s_own_and_bounded(sandbox: Sandbox) -
     def first_ring(connector_uuid: str, number: str) -> str:
         dialled = sandbox.book.dial(DialRequest(call_id, connector_uuid, number, CALLER))
         assert dialled is not None
-        return dialled.callee.ring(0).name
+        return dialled.ring(0).name
 
     assert first_ring("c1", "0") == "RINGING", "the oldest is forgotten"
     assert first_ring("c1", "1") == "BUSY"

@@ -18,7 +18,14 @@ from telcoflow_sdk.protocol.codes import EndReason
 from telcoflow_server.call.call import Call
 from telcoflow_server.call.exchange import Exchange, NewCall
 from telcoflow_server.call.newcomers import WELCOME_TICKS
-from telcoflow_server.call.ports import Callee, CalleeProgress, Dialer, DialRequest
+from telcoflow_server.call.ports import (
+    Callee,
+    CalleeProgress,
+    Dialer,
+    DialRequest,
+    PhoneOnLine,
+    PressedDigit,
+)
 from tests.support.links import MemoryControlLink, MemoryMediaLink
 
 SINCE_TICK_MS = 5.0
@@ -28,9 +35,23 @@ CALLER, CALLEE = "+15550100", "+15550199"
 
 
 class MemoryPhone:
-    """A phone that says what it is given and keeps what it hears, 24 kHz."""
+    """A phone that says what it is given and keeps what it hears, 24 kHz unless said otherwise.
+
+    Attributes:
+        keys: What the person presses next; taken by the call.
+        digits: What it was made to hear.
+        deaf_to_digits: Why it takes none, if it does not.
+        sent_to: Whom it was asked to call instead.
+    """
 
     def __init__(self, speech: NDArray[np.int16] | None = None) -> None:
+        self.sample_rate_hz = 24_000
+        self.keys: list[PressedDigit] = []
+        self.digits = ""
+        self.deaf_to_digits: str | None = None
+        self.sent_to: str | None = None
+        self.transferred: bool | None = None
+        self.early_at: int | None = None
         self._speech = np.zeros(0, np.int16) if speech is None else speech
         self._heard: list[NDArray[np.int16]] = []
         self._said_samples = 0
@@ -46,8 +67,24 @@ class MemoryPhone:
         """Say this from now on."""
         self._speech, self._said_samples = speech, 0
 
+    def hears_early(self, tick: int) -> None:
+        self.early_at = tick
+
     def answered(self, tick: int) -> None:
         self.answered_at = tick
+
+    def take_digits(self) -> list[PressedDigit]:
+        keys, self.keys = self.keys, []
+        return keys
+
+    def press(self, digits: str) -> None:
+        if self.deaf_to_digits is not None:
+            raise ValueError(self.deaf_to_digits)
+        self.digits += digits
+
+    def transfer(self, number: str) -> None:
+        self.sent_to = number
+        self.transferred = None
 
     def ended(self, tick: int, reason: EndReason) -> None:
         assert self.end is None, "a call ends once"
@@ -208,7 +245,7 @@ class Node:
         """Send a message on the client's control link."""
         self.exchange.board.receive(self.client, msgspec.json.encode(message))
 
-    def place(self, phone: MemoryPhone, **more: Any) -> Call:
+    def place(self, phone: PhoneOnLine, **more: Any) -> Call:
         """Place a call from `phone`."""
         return self.exchange.place(phone, NewCall("c1", CALLER, CALLEE, 0), **more)
 

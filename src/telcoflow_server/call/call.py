@@ -20,6 +20,7 @@ from telcoflow_sdk.protocol.commands import CommandName
 from telcoflow_sdk.protocol.messages import CommandData
 from telcoflow_sdk.protocol.states import CallState
 from telcoflow_server.call.agent import AgentEnd
+from telcoflow_server.call.closing import Closing
 from telcoflow_server.call.dialling import OUTBOUND_END_REASONS, Dialling, Ringing, ring_ticks_of
 from telcoflow_server.call.errands import Errands
 from telcoflow_server.call.history import MODE_NAMES, History
@@ -76,8 +77,7 @@ class Call:
         self._errands = Errands()
         self._ring_until_tick = times.ring_ticks
         self._ended_tick: int | None = None
-        self._closing: EndReason | None = None
-        self._closing_commands: list[str] = []
+        self._closing = Closing()
         self._ringing: Ringing | None = None
         self._history = History()
 
@@ -114,6 +114,8 @@ class Call:
     def retune(self, phone: PhoneOnLine) -> None:
         """A phone in the call, or about to be, has audio of another rate from now on."""
         self._people.retune(phone)
+        if self._ringing is not None:
+            self._ringing.retune(phone)
 
     # --- the agent -------------------------------------------------------------------------
 
@@ -126,10 +128,11 @@ class Call:
     def agent_lost(self, agent: AgentEnd) -> None:
         """See `SeatOwner`."""
         agent.is_present = False
-        if self.state is CallState.CONNECTED and self._closing is not EndReason.AGENT_DISCONNECTED:
+        closing = self._closing.reason
+        if self.state is CallState.CONNECTED and closing is not EndReason.AGENT_DISCONNECTED:
             self._agent_gone()
         else:
-            self.end(self._closing or EndReason.AGENT_LOST)
+            self.end(closing or EndReason.AGENT_LOST)
 
     def carry_out(self, agent: AgentEnd, command: CommandData, since_tick_ms: float) -> None:
         """See `SeatOwner`."""
@@ -195,19 +198,15 @@ class Call:
         is_ringing = self.state is CallState.PENDING
         if (
             not is_ringing
-            and self._closing is None
+            and self._closing.reason is None
             and not agent.leg.drain(agent.place_of(command))
         ):
             raise agent.misplaced(command)
-        self._closing_commands.append(command.command_id)
+        is_connected = self.state is CallState.CONNECTED
+        self._closing.ask(name, command.command_id, is_connected=is_connected)
         self._stop_ringing(ErrorCode.CALL_ENDED, "the agent hangs up")
         if is_ringing:
             self.end(EndReason.AGENT_REJECTED)
-        elif self._closing is None:
-            is_close = name is CommandName.CLOSE
-            self._closing = EndReason.AGENT_CLOSED if is_close else EndReason.AGENT_DISCONNECTED
-        elif name is CommandName.DISCONNECT and self.state is CallState.CONNECTED:
-            self._closing = EndReason.AGENT_DISCONNECTED  # it was to leave alone; now all shall
 
     def audience_changed(self, audience: Audience) -> None:
         """See `SeatOwner`."""
@@ -297,9 +296,12 @@ class Call:
         """Act on what this tick brought; called once after every tick of the media plane."""
         if self.is_over:
             return
+        self._people.tell_digits(self.seat.present, self._row.tick)
         hung_up = self._people.hung_up
         if self._errands.is_transferred(self._people.caller):
-            self._transferred()
+            # Whatever the phone does with its own dialog.
+            self._errands.settle(self.seat.present)
+            self.end(EndReason.TRANSFERRED)
         elif hung_up is not None:
             self.end(hung_up)
         elif self._row.tick >= self._times.call_ticks:
@@ -320,25 +322,16 @@ class Call:
         if self.is_over:
             return
         agent.advance()
-        for channel, digit in self._people.take_digits():
-            agent.tell_digit(channel, digit, self._row.tick)
-        self._errands.run(agent, self._people)
+        self._errands.run(agent, self._people, self._row.tick)
         if agent.is_lost or (agent.resumption is not None and agent.resumption.is_over):
             agent.close_link(CloseCode.BAD_MESSAGES, "nothing is acknowledged")
             self.agent_lost(agent)
-        elif self._closing is not None and agent.leg.is_drained:
-            self._hang_up(agent, self._closing)
+        elif self._closing.reason is not None and agent.leg.is_drained:
+            self._hang_up(agent, self._closing.reason)
         elif agent.leg.is_stalled:
             self._stalled(agent)
         elif self.state is not CallState.PENDING or agent.resumption is not None:
             agent.flush_credit()
-
-    def _transferred(self) -> None:
-        """The caller has gone to somebody else, whatever the phone does with its own dialog."""
-        agent = self.seat.present
-        if agent is not None:
-            self._errands.settle(agent)
-        self.end(EndReason.TRANSFERRED)
 
     def _stalled(self, agent: AgentEnd) -> None:
         why = "audio was not read for 5 seconds"
@@ -353,7 +346,7 @@ class Call:
 
     def _hang_up(self, agent: AgentEnd, reason: EndReason) -> None:
         if reason is EndReason.AGENT_CLOSED and self.state is CallState.CONNECTED:
-            self._confirm_closing(agent)
+            self._closing.confirm(agent)
             agent.dismiss()
             self._agent_gone()
         else:
@@ -384,17 +377,12 @@ class Call:
         self.end_reason = reason
         agent = self.seat.present
         if agent is not None:
-            self._confirm_closing(agent)
+            self._closing.confirm(agent)
             agent.dismiss()
         self._ended_tick = self._row.tick
         self._people.ended(reason)
         self._row.close()
         self._owner.ended(self)
-
-    def _confirm_closing(self, agent: AgentEnd) -> None:
-        for command_id in self._closing_commands:
-            agent.respond(command_id)
-        self._closing_commands.clear()
 
     def _enter(self, state: CallState) -> None:
         self.state = state

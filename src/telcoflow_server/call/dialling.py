@@ -13,7 +13,13 @@ from telcoflow_sdk.protocol.codes import EndReason, ErrorCode
 from telcoflow_sdk.protocol.commands import MAX_RING_TIME_S, MIN_RING_TIME_S, DialProgress
 from telcoflow_sdk.protocol.messages import CommandData, ConnectData
 from telcoflow_server.call.agent import AgentEnd
-from telcoflow_server.call.ports import Callee, CalleeProgress, Dialer, DialRequest
+from telcoflow_server.call.ports import (
+    Callee,
+    CalleeProgress,
+    Dialer,
+    DialRequest,
+    PhoneOnLine,
+)
 from telcoflow_server.call.state import CommandRefused
 from telcoflow_server.media.plane import MIX_RATE_HZ, Row
 from telcoflow_server.media.routing import Slot, Stage
@@ -128,6 +134,7 @@ class Ringing:
         self._agent = agent
         self._told: DialProgress | None = None
         self._has_tone = False
+        self._early: PhoneOnLine | None = None  # who is heard before the answer
         self._patient_until_tick: int | None = None
 
     @property
@@ -150,17 +157,22 @@ class Ringing:
         progress = self.dialling.progress
         if progress is not None and progress is not self._told:
             self._told = progress
-            if progress is DialProgress.EARLY:
-                self._let_be_heard()
+            callee = self.dialling.callee
+            if progress is DialProgress.EARLY and self._has_tone and callee is not None:
+                self._let_be_heard(callee)
             self._agent.tell_progress(progress, self.dialling.failure)
 
-    def _let_be_heard(self) -> None:
+    def retune(self, phone: PhoneOnLine) -> None:
+        """The phone's audio has another rate from now on; does nothing if it is not heard yet."""
+        if self._early is phone:
+            self._let_be_heard(phone)
+
+    def _let_be_heard(self, callee: PhoneOnLine) -> None:
         """Who is rung is to be heard before the answer: an announcement instead of our ringback."""
-        callee = self.dialling.callee
-        if self._has_tone and callee is not None:
-            self._row.detach(Slot.CALLEE)
-            # As the tone: nobody's voice, for the agent's channels, before the answer.
-            self._row.attach(Slot.CALLEE, callee, callee, callee.sample_rate_hz, is_tone=True)
+        self._early = callee
+        self._row.detach(Slot.CALLEE)
+        # As the tone: nobody's voice, for the agent's channels, before the answer.
+        self._row.attach(Slot.CALLEE, callee, callee, callee.sample_rate_hz, is_tone=True)
 
     def wait(self, command_id: str, ticks: int) -> None:
         """Answer this command when the attempt is over, or after so many ticks with TIMEOUT."""

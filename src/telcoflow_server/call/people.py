@@ -6,10 +6,9 @@ Not here: how they are rung (`dialling.py`), what becomes of the call (`call.py`
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from telcoflow_sdk.protocol.codes import EndReason
-from telcoflow_server.call.ports import PhoneOnLine, PressedDigit
+from telcoflow_server.call.agent import AgentEnd
+from telcoflow_server.call.ports import PhoneOnLine
 from telcoflow_server.media.plane import Row
 from telcoflow_server.media.routing import Audience, Slot
 
@@ -68,22 +67,21 @@ class People:
                 return _HUNG_UP[slot]
         return None
 
-    def take_digits(self) -> Iterator[tuple[int, PressedDigit]]:
-        """Yield the keys that were pressed, each with the channel of who did."""
+    def tell_digits(self, agent: AgentEnd | None, tick: int) -> None:
+        """Tell the agent which keys were pressed, and by whom; without one nobody is told."""
         for slot, phone in self._phones.items():
             for digit in phone.take_digits():
-                yield CHANNELS[slot], digit
+                if agent is not None:
+                    agent.tell_digit(CHANNELS[slot], digit, tick)
 
     def press(self, digits: str) -> str | None:
         """Let those who hear the agent hear digits; return why one cannot, or None."""
         problem = None
-        for slot in _HEARERS[self._row.audience]:
-            phone = self._phones.get(slot)
-            if phone is not None:
-                try:
-                    phone.press(digits)
-                except ValueError as error:
-                    problem = str(error)
+        for phone in [self._phones[slot] for slot in _HEARERS[self._row.audience]]:
+            try:
+                phone.press(digits)
+            except ValueError as error:
+                problem = str(error)
         return problem
 
     def ended(self, reason: EndReason) -> None:

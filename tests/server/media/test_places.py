@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from telcoflow_server.media.places import MAX_ENDS, MAX_PLACES, Places
+from telcoflow_server.media.places import MAX_ENDS, MAX_PLACES, MarkName, Places
 from telcoflow_server.media.routing import Audience
 
 
@@ -131,7 +131,7 @@ def test_all_are_reached_once_by_place_then_by_order_of_coming(
             places.add_switch(offset, audiences[number % len(audiences)])
     expected = sorted((at, number) for number, (at, is_mark) in enumerate(waiting) if is_mark)
     switches = sorted((at, number) for number, (at, is_mark) in enumerate(waiting) if not is_mark)
-    reached: list[tuple[int, str]] = []
+    reached: list[tuple[int, MarkName]] = []
     played = 0
 
     for step in [*steps, 200]:
