@@ -291,8 +291,10 @@ class SipEdge:
             except TimeoutError:
                 logger.error("the SIP process was silent for %.0f s and is killed", SILENCE_S)
                 return
-            except (OSError, BadMessage) as error:
-                logger.error("the SIP process cannot be understood: %s", type(error).__name__)
+            except OSError:  # it is gone, and something was still being written to it
+                return
+            except BadMessage as error:
+                logger.error("the SIP process cannot be understood: %s", error)
                 return
             if not chunk:
                 return
