@@ -17,8 +17,8 @@ from dataclasses import dataclass
 
 Address = tuple[str, int]
 
-MAX_DATAGRAM_BYTES = 2048
-"""60 ms of 24 kHz PCM have 2880 bytes, and are nobody's packet; an Ethernet frame has 1500."""
+MAX_DATAGRAM_BYTES = 4096
+"""60 ms of 24 kHz PCM have 2880 bytes; of what is longer the rest is lost."""
 
 READ_AT_ONCE = 16
 """Packets of one socket that one tick reads: 320 ms of a phone's, and a bound for a flood's."""

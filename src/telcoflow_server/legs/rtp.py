@@ -109,7 +109,7 @@ class RtpLeg:
     """One party's audio over RTP: a `FrameSource` and a `FrameSink` at the codec's rate.
 
     Every tick begins with `advance`; then packets that have come are given to `receive`, `take` is
-    called once, and `put` once. One thread; nothing waits.
+    called once, and `put` once. Media is due from `expect_media` on. One thread; nothing waits.
 
     Args:
         terms: What was agreed.
@@ -130,6 +130,7 @@ class RtpLeg:
         self._latch = _latch_of(terms, terms.remote)
         self._rtcp_latch = _latch_of(terms, terms.remote_rtcp)
         self._deadline = MediaDeadline(DEAD_AFTER_S)
+        self._expects_media = False
         self._receiver = RtpReceiver(_clock_rates(terms))
         self._sender = RtpSender(
             ssrc=seed.ssrc, seq=seed.seq, ts=seed.ts, clock_rate_hz=terms.codec.clock_rate_hz
@@ -149,8 +150,6 @@ class RtpLeg:
         self._pending = b""  # encoded frames of a packet that is not full yet
         self._pending_frames = 0
         self._use(terms.codec)
-        if terms.receives:
-            self._deadline.expect(now_s)
 
     @property
     def sample_rate_hz(self) -> int:
@@ -175,6 +174,15 @@ class RtpLeg:
 
     # --- signalling ------------------------------------------------------------------------
 
+    def expect_media(self) -> None:
+        """The call was answered: from now on a phone that sends nothing is gone. Idempotent.
+
+        Not while it rings, when most send nothing, and not on hold.
+        """
+        if not self._expects_media:
+            self._expects_media = True
+            self._watch()
+
     def renegotiate(self, terms: RtpTerms) -> None:
         """Go on as agreed anew: another address, codec, or hold.
 
@@ -184,15 +192,13 @@ class RtpLeg:
         self._latch.renew(terms.remote, terms.peer_host)
         self._rtcp_latch.renew(terms.remote_rtcp, terms.peer_host)
         self._receiver.renegotiate(_clock_rates(terms))
-        if terms.codec != before.codec:
+        if terms.codec is not before.codec:
             self._change_codec(before.codec, terms.codec)
         if terms.digits_clock_hz != before.digits_clock_hz:
             self._digits = DigitReceiver(terms.digits_clock_hz)
             self._keys = DigitSender(terms.digits_clock_hz, TICK_MS)
-        if not terms.receives:
-            self._deadline.suspend()
-        elif not before.receives:
-            self._deadline.expect(self._now_s)
+        if (terms.sends, terms.receives) != (before.sends, before.receives):
+            self._watch()
 
     def press(self, digits: str) -> None:
         """Send digits, behind those still under way.
@@ -214,6 +220,13 @@ class RtpLeg:
         destination = self._rtcp_latch.destination
         if destination is not None and self._sender.statistics().packets:
             self._send_rtcp(self._reporter.goodbye(self._now_s, wall_s), destination)
+
+    def _watch(self) -> None:
+        # Who holds us may send music, and more often sends nothing.
+        if self._expects_media and self._terms.receives and self._terms.sends:
+            self._deadline.expect(self._now_s)
+        else:
+            self._deadline.suspend()
 
     # --- packets ---------------------------------------------------------------------------
 
@@ -285,24 +298,27 @@ class RtpLeg:
         destination = self._latch.destination
         if destination is None or not self._terms.sends:
             self._unsendable += destination is None
-            self._sender.skip(TICK_MS)
+            self._sender.skip((1 + self._pending_frames) * TICK_MS)
+            self._pending, self._pending_frames = b"", 0
             return
-        event = self._keys.tick(self._sender.ts)
         digits_pt = self._terms.digits_pt
-        if event is not None and digits_pt is not None:
-            data = self._sender.send_event(
-                digits_pt, event.payload, event.ts, is_first=event.is_first
-            )
-            self._send(data, destination)
-            self._sender.skip(TICK_MS)
-            return
-        self._send_frame(frame, destination)
-
-    def _send_frame(self, frame: NDArray[np.int16], destination: Address) -> None:
+        if digits_pt is not None and not self._keys.is_idle:
+            if self._pending_frames:
+                self._send_pending(destination)  # what was said before the digit comes before it
+            event = self._keys.tick(self._sender.ts)
+            if event is not None:
+                data = self._sender.send_event(
+                    digits_pt, event.payload, event.ts, is_first=event.is_first
+                )
+                self._send(data, destination)
+                self._sender.skip(TICK_MS)
+                return
         self._pending += self._encoder.encode(frame)
         self._pending_frames += 1
-        if self._pending_frames < self._frames_per_packet:
-            return
+        if self._pending_frames >= self._frames_per_packet:
+            self._send_pending(destination)
+
+    def _send_pending(self, destination: Address) -> None:
         duration_ms = self._pending_frames * TICK_MS
         data = self._sender.send(self._terms.pt, self._pending, duration_ms, self._now_s)
         self._pending, self._pending_frames = b"", 0
@@ -354,8 +370,8 @@ class RtpLeg:
 
     @property
     def _frames_per_packet(self) -> int:
-        """How many frames one packet holds. Opus and G.722 are encoded by the frame."""
-        if self._terms.codec.static_pt not in (0, 8):
+        """How many frames one packet holds: an Opus payload is one, and L16 would be too long."""
+        if self._terms.codec.static_pt is None:
             return 1
         return max(1, min(self._terms.ptime_ms // TICK_MS, MAX_ENCODED_FRAMES))
 

@@ -45,25 +45,35 @@ class SipPhone:
         dialog: What it is told goes there.
 
     Attributes:
-        leg: Its audio, once that is agreed on.
         progress: How far ringing it has come.
         has_hung_up: Whether the person put the phone down.
         transferred: Whether it reached whom it was sent to; None while that is open.
     """
 
     def __init__(self, dialog: Dialog) -> None:
-        self.leg: RtpLeg | None = None
+        self._leg: RtpLeg | None = None
         self.progress = CalleeProgress.RINGING
         self.has_hung_up = False
         self.transferred: bool | None = None
         self._dialog = dialog
-        self._may_send = False
+        self._may_send = self._is_answered = False
         self._digits_by_info: list[PressedDigit] = []
 
     @property
     def sample_rate_hz(self) -> int:
         """Of its audio, now."""
         return SILENT_RATE_HZ if self.leg is None else self.leg.sample_rate_hz
+
+    @property
+    def leg(self) -> RtpLeg | None:
+        """Its audio, once that is agreed on."""
+        return self._leg
+
+    def talk_over(self, leg: RtpLeg) -> None:
+        """Its audio is agreed on; after the answer, if that had to come without an offer."""
+        self._leg = leg
+        if self._is_answered:
+            leg.expect_media()
 
     def pressed(self, digit: PressedDigit) -> None:
         """A key was pressed, as signalling tells."""
@@ -83,7 +93,9 @@ class SipPhone:
 
     def answered(self, tick: int) -> None:
         """See `Phone`."""
-        self._may_send = True
+        self._may_send = self._is_answered = True
+        if self._leg is not None:
+            self._leg.expect_media()
         self._dialog.accept()
 
     def ended(self, tick: int, reason: EndReason) -> None:
