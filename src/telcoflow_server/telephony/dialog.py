@@ -231,7 +231,7 @@ class SipDialog:
         ports.received_rtcp = lambda data, source, at_s: leg.receive_rtcp(
             data, source, at_s, time.time()
         )
-        self.phone.leg = leg
+        self.phone.talk_over(leg)
         return leg
 
     # --- time and the end ------------------------------------------------------------------
