@@ -1,7 +1,7 @@
 """The server: everything wired together, started and stopped.
 
-Not here: settings (`settings.py`), signals and the command line (`cli`). The only place that
-knows all parts. Implements ARCHITECTURE.md.
+Not here: settings (`settings.py`), what they make of phones (`real_phones.py`), signals and the
+command line (`cli`). The only place that knows all parts. Implements ARCHITECTURE.md.
 """
 
 from __future__ import annotations
@@ -39,8 +39,17 @@ from telcoflow_server.call.session import Client, Session
 from telcoflow_server.keys import KeyFileError, digest_of, read_keys
 from telcoflow_server.media.lead import LeadRange
 from telcoflow_server.media.record import Recorder
+from telcoflow_server.real_phones import (
+    Ways,
+    check_reload,
+    edge_settings_of,
+    routes_of,
+    telephony_of,
+)
 from telcoflow_server.settings import Settings, SettingsError
 from telcoflow_server.simulation import Folders, PhoneBook, Simulation
+from telcoflow_server.sip.edge import EdgeError
+from telcoflow_server.telephony.service import Telephony
 from telcoflow_server.ticker import Ticker
 
 logger = logging.getLogger(__name__)
@@ -63,7 +72,7 @@ SHUTDOWN_S = 5.0
 
 
 class Server:
-    """One node: control port, media port, tick.
+    """One node: control port, media port, phones, tick.
 
     Args:
         settings: Everything that can be set.
@@ -72,7 +81,7 @@ class Server:
         lead: The range of the agents' leads; None: the usual one.
 
     Raises:
-        SettingsError: a certificate, key or key file cannot be used.
+        SettingsError: a certificate, key, key file or codec cannot be used.
 
     Attributes:
         drain_requested: Set when an operator asks to drain: `drain` and `stop` must follow.
@@ -94,11 +103,14 @@ class Server:
         self._is_started = False
         self._tls: ssl.SSLContext | None = None
         self._keys = KeyRing()
+        self._telephony: Telephony | None = None
         self.reload(settings)
         self._limits = AddressLimits(
             settings.limits.connections_per_address, settings.limits.connection_attempts_per_minute
         )
         self._tokens = TokenMint(secrets.token_bytes(32))
+        simulated = self._phone_book or dialer
+        ways = Ways() if simulated is None else Ways(simulated)
         self._exchange = Exchange(
             self._media_address,
             _new_id,
@@ -107,9 +119,13 @@ class Server:
             media_grace_s=settings.calls.media_grace_s,
             lead=lead,
             calls_per_connector=settings.limits.calls_per_connector,
-            dialer=self._phone_book or dialer,
+            dialer=ways,
         )
         self._recorder = Recorder()
+        self._telephony = telephony_of(settings, self._exchange, self._recorder)
+        if self._telephony is not None:
+            ways.prefer(self._telephony)
+            self._exchange.board.make_call = self._telephony.make_call
         self._ticker = Ticker(self._tick)
         self._media = MediaPort(
             self._exchange,
@@ -134,18 +150,26 @@ class Server:
         """The calls of this node."""
         return self._exchange
 
+    @property
+    def telephony(self) -> Telephony | None:
+        """The real phones of this node, if it serves any."""
+        return self._telephony
+
     async def start(self) -> None:
-        """Open both ports and start the tick.
+        """Open all ports and start the tick.
 
         Raises:
             OSError: a port is taken; nothing is left open.
+            EdgeError: phones cannot be served; likewise.
         """
         try:
             await self._start_control()
             self.media_port = self._media.start(
                 self.host, self._wanted_media_port(), self._limits, lambda: self._tls
             )
-        except OSError:
+            if self._telephony is not None:
+                await self._telephony.start()
+        except (OSError, EdgeError):
             await self.stop()
             raise
         self._is_started = True
@@ -153,7 +177,9 @@ class Server:
         logger.info("control port %d, media port %d", self.control_port, self.media_port)
 
     def reload(self, settings: Settings) -> None:
-        """Take over connectors, API keys and TLS files; links that are open stay open.
+        """Take over connectors, API keys, TLS files, trunks, extensions and numbers.
+
+        Links that are open stay open, calls that run go on.
 
         Raises:
             SettingsError: one of them cannot be used; nothing has changed.
@@ -172,11 +198,15 @@ class Server:
             except KeyFileError as error:
                 raise SettingsError("server.keys_file", f"cannot be used: {error}") from None
             keys += [(one.connector_uuid, one.sha256) for one in stored]
+        check_reload(self._settings.sip, settings.sip)
+        routes = routes_of(settings)
         certificates = {
             fingerprint: one.connector_uuid
             for one in settings.connectors
             for fingerprint in one.certificate_sha256
         }
+        if self._telephony is not None:
+            self._telephony.reconfigure(edge_settings_of(settings), routes)
         self._keys.replace(keys, certificates)
         self._tls = context
 
@@ -186,6 +216,8 @@ class Server:
         A sandbox then waits a little, so that the recordings of its last calls can be fetched.
         """
         self._exchange.is_draining = True
+        if self._telephony is not None:
+            self._telephony.refuse_calls()
         if self._exchange.call_count > 0:
             await self._wait_for_calls()
         if self._simulation is not None:
@@ -205,6 +237,8 @@ class Server:
         """End what still runs and leave nothing: no task, socket, thread or scratch file."""
         self._exchange.shut_down()
         self._ticker.stop()
+        if self._telephony is not None:
+            await self._telephony.stop()
         await self._media.stop()
         if self._acceptor is not None:
             self._acceptor.close()
@@ -273,6 +307,7 @@ class Server:
             ticker=self._ticker,
             tally=self._tally,
             accounts=accounts,
+            telephony=self._telephony,
         )
         overview = OverviewPort(self._exchange, Metrics(sources), self._ticker, admin_key)
 
@@ -299,6 +334,8 @@ class Server:
         return base.rstrip("/") + MEDIA_PATH + session.call_id, token
 
     def _tick(self, lateness_s: float) -> None:
+        if self._telephony is not None:
+            self._telephony.before_tick(time.monotonic() - lateness_s)
         if self._simulation is not None:
             self._simulation.sample()
         self._exchange.tick(lateness_s)

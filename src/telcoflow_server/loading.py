@@ -1,13 +1,11 @@
 """Reads the settings: a TOML file, the environment, the command line.
 
-Not here: what can be set (`settings.py`), where a key stands in a file (`toml_lines.py`).
-Implements docs/reference/settings.md.
+Not here: what can be set (`settings.py`), lists of tables (`tables.py`), where a key stands in a
+file (`toml_lines.py`). Implements docs/reference/settings.md.
 """
 
 from __future__ import annotations
 
-import difflib
-import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -15,14 +13,8 @@ from typing import Any
 
 import msgspec
 
-from telcoflow_server.settings import (
-    GROUPS,
-    KEYS,
-    ConnectorSettings,
-    Settings,
-    SettingsError,
-    one_of,
-)
+from telcoflow_server.settings import GROUPS, KEYS, Settings, SettingsError
+from telcoflow_server.tables import TABLES, Source, take_tables, unknown
 from telcoflow_server.toml_lines import lines_of
 
 ENVIRONMENT_PREFIX = "TELCOFLOW_"
@@ -31,8 +23,6 @@ CLIENT_VARIABLES = frozenset(
     {"TELCOFLOW_BASE_URL", "TELCOFLOW_API_KEY", "TELCOFLOW_CONNECTOR_UUID"}
 )
 """What agents and `telcoflow call` read; the server leaves them alone."""
-
-KEY_WAYS = ("api_key", "api_key_file", "api_key_env")
 
 SECRETS = frozenset({"admin.key"})
 """Values that no error shows."""
@@ -62,7 +52,7 @@ def load(
     origins: dict[str, str] = {}
     try:
         table: dict[str, Any] = {} if path is None else _read_toml(path, origins)
-        connectors = _connectors(table.pop("connectors", []), environment, path)
+        tables = take_tables(table, Source(environment, path))
         values: dict[str, Any] = {}
         for key, value in _flat(table):
             values[key] = _converted(key, value, strict=True)
@@ -76,7 +66,13 @@ def load(
             if value is not None:
                 values[key], origins[key] = value, "on the command line"
         groups = {group: settings(**_of_group(group, values)) for group, settings in GROUPS.items()}
-        return Settings(connectors=connectors, **groups)
+        return Settings(
+            connectors=tables.connectors,
+            trunks=tables.trunks,
+            extensions=tables.extensions,
+            numbers=tables.numbers,
+            **groups,
+        )
     except SettingsError as error:
         where = origins.get(error.key)
         if where is None:
@@ -99,13 +95,13 @@ def _read_toml(path: Path, origins: dict[str, str]) -> dict[str, Any]:
 def _flat(table: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
     for group, entries in table.items():
         if group not in GROUPS:
-            raise SettingsError(group, _unknown(group, [*GROUPS, "connectors"]))
+            raise SettingsError(group, unknown(group, [*GROUPS, *TABLES]))
         if not isinstance(entries, dict):
             raise SettingsError(group, f"must be a table: [{group}]")
         for name, value in entries.items():
             key = f"{group}.{name}"
             if key not in KEYS:
-                raise SettingsError(key, _unknown(key, KEYS))
+                raise SettingsError(key, unknown(key, KEYS))
             yield key, value
 
 
@@ -122,7 +118,7 @@ def _variable_of(key: str) -> str:
 def _key_of(variable: str) -> str:
     known = {_variable_of(key): key for key in KEYS}
     if variable not in known:
-        raise SettingsError(variable, _unknown(variable, [*known, *CLIENT_VARIABLES]))
+        raise SettingsError(variable, unknown(variable, [*known, *CLIENT_VARIABLES]))
     return known[variable]
 
 
@@ -149,90 +145,3 @@ def _kind(hint: Any) -> str:
 def _of_group(group: str, values: Mapping[str, Any]) -> dict[str, Any]:
     prefix = group + "."
     return {key.removeprefix(prefix): v for key, v in values.items() if key.startswith(prefix)}
-
-
-def _connectors(
-    tables: object, environment: Mapping[str, str], path: Path | None
-) -> tuple[ConnectorSettings, ...]:
-    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
-        raise SettingsError("connectors", "must be tables: [[connectors]]")
-    return tuple(
-        _connector(f"connectors[{number}]", table, environment, path)
-        for number, table in enumerate(tables)
-    )
-
-
-def _connector(
-    key: str, table: Mapping[str, object], environment: Mapping[str, str], path: Path | None
-) -> ConnectorSettings:
-    certificates = table.get("certificate_sha256", [])
-    if isinstance(certificates, str):
-        certificates = [certificates]
-    if not isinstance(certificates, list) or not all(isinstance(c, str) for c in certificates):
-        problem = "must be a string or a list of strings"
-        raise SettingsError(f"{key}.certificate_sha256", problem)
-    texts: dict[str, str] = {}
-    for name, value in table.items():
-        if name == "certificate_sha256":
-            continue
-        if name not in ("connector_uuid", *KEY_WAYS):
-            problem = _unknown(name, ["connector_uuid", "certificate_sha256", *KEY_WAYS])
-            raise SettingsError(f"{key}.{name}", problem)
-        if not isinstance(value, str):  # the value is not shown: it may be a secret
-            raise SettingsError(f"{key}.{name}", "must be a string")
-        texts[name] = value
-    given = [way for way in KEY_WAYS if way in texts]
-    if len(given) > 1 or not (given or certificates):
-        problem = f"needs exactly one of {one_of(KEY_WAYS)}, or a certificate_sha256"
-        raise SettingsError(key, problem)
-    try:
-        return ConnectorSettings(
-            connector_uuid=texts.get("connector_uuid", ""),
-            api_key=_api_key(key, texts, environment, path),
-            certificate_sha256=tuple(
-                _fingerprint(f"{key}.certificate_sha256", one) for one in certificates
-            ),
-        )
-    except SettingsError as error:
-        # What one connector says of itself is said of "connectors": this one has a line.
-        raise (SettingsError(key, error.problem) if error.key == "connectors" else error) from None
-
-
-def _api_key(
-    key: str, texts: Mapping[str, str], environment: Mapping[str, str], path: Path | None
-) -> str | None:
-    if "api_key_env" in texts:
-        variable = texts["api_key_env"]
-        if not environment.get(variable):
-            raise SettingsError(f"{key}.api_key_env", f"names {variable}, which is not set")
-        return environment[variable]
-    if "api_key_file" in texts:
-        return _secret_of(f"{key}.api_key_file", Path(texts["api_key_file"]), path)
-    return texts.get("api_key")
-
-
-def _fingerprint(key: str, text: str) -> str:
-    # OpenSSL prints AB:CD:..., other tools abcd...
-    digits = text.replace(":", "").lower()
-    if not re.fullmatch("[0-9a-f]{64}", digits):
-        raise SettingsError(
-            key, f"must be a SHA-256 fingerprint, 64 hexadecimal digits, not {text!r}"
-        )
-    return digits
-
-
-def _secret_of(key: str, secret: Path, config: Path | None) -> str:
-    # Relative to the file that names it, so that the server may be started from anywhere.
-    found = secret if config is None else config.parent / secret
-    try:
-        return found.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        problem = error.strerror if isinstance(error, OSError) else "it is not text"
-        raise SettingsError(key, f"names {secret}, which cannot be read: {problem}") from None
-
-
-def _unknown(given: str, known: Iterable[str]) -> str:
-    known = sorted(known)
-    nearest = difflib.get_close_matches(given, known, n=1, cutoff=0.5)
-    hint = f"did you mean {nearest[0]}?" if nearest else f"known are {', '.join(known)}"
-    return f"is no setting; {hint}"

@@ -1,7 +1,8 @@
 """Everything that can be set, with its default and its range.
 
-Not here: where values come from (`loading.py`), and what they do; engines are given values, never
-this tree. Every key is in config.sample.toml; a test compares that file with the defaults below.
+Not here: real phones (`sip_settings.py`), where values come from (`loading.py`), what they do:
+engines are given values, never this tree. Every key is in config.sample.toml; a test compares that
+file with the defaults below.
 """
 
 from __future__ import annotations
@@ -13,6 +14,16 @@ from pathlib import Path
 from typing import Any, get_type_hints
 from urllib.parse import urlsplit
 
+from telcoflow_server.settings_error import SettingsError as SettingsError
+from telcoflow_server.settings_error import check_range, one_of
+from telcoflow_server.sip_settings import (
+    ExtensionSettings,
+    NumberSettings,
+    SipSettings,
+    TrunkSettings,
+    check_together,
+)
+
 SANDBOX_NAME = "sandbox"
 """API key, connector uuid and admin key of a sandbox that was given no connectors."""
 
@@ -22,15 +33,6 @@ ADMIN_KEY_LENGTH = 16
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
 
-class SettingsError(ValueError):
-    """A setting that cannot be: `key` is its dotted name; the text never holds a secret."""
-
-    def __init__(self, key: str, problem: str) -> None:
-        self.key = key
-        self.problem = problem
-        super().__init__(f"{key} {problem}")
-
-
 def _is_websocket_url(text: str) -> bool:
     try:
         parts = urlsplit(text)
@@ -38,11 +40,6 @@ def _is_websocket_url(text: str) -> bool:
     except ValueError:  # a port that is none, brackets that do not close
         return False
     return parts.scheme in ("ws", "wss") and bool(parts.hostname) and has_port and " " not in text
-
-
-def _check_range(key: str, value: float, low: float, high: float) -> None:
-    if not low <= value <= high:
-        raise SettingsError(key, f"must be {low} to {high}, not {value}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,12 +59,12 @@ class ServerSettings:
     def __post_init__(self) -> None:
         if not self.host:
             raise SettingsError("server.host", "must be an address or a name, not ''")
-        _check_range("server.port", self.port, 0, 65535)
+        check_range("server.port", self.port, 0, 65535)
         if self.media_port is not None:
-            _check_range("server.media_port", self.media_port, 0, 65535)
+            check_range("server.media_port", self.media_port, 0, 65535)
         elif self.port == 65535:
             raise SettingsError("server.media_port", "must be given: none is left above port 65535")
-        _check_range("server.drain_timeout_s", self.drain_timeout_s, 0, 3600)
+        check_range("server.drain_timeout_s", self.drain_timeout_s, 0, 3600)
 
     @property
     def is_loopback(self) -> bool:
@@ -139,8 +136,8 @@ class CallSettings:
     """Whether to keep there what each party said, too, in one mono file each."""
 
     def __post_init__(self) -> None:
-        _check_range("calls.ring_timeout_s", self.ring_timeout_s, 0.1, 600)
-        _check_range("calls.media_grace_s", self.media_grace_s, 1, 60)
+        check_range("calls.ring_timeout_s", self.ring_timeout_s, 0.1, 600)
+        check_range("calls.media_grace_s", self.media_grace_s, 1, 60)
         if self.record_dir is not None and not self.record_dir.name:
             raise SettingsError("calls.record_dir", f"must name a folder, not {self.record_dir}")
         if self.record_split and self.record_dir is None:
@@ -180,11 +177,11 @@ class LimitSettings:
     """Of one address, on both ports, as a burst too: a thousand calls may begin at once."""
 
     def __post_init__(self) -> None:
-        _check_range("limits.messages_per_second", self.messages_per_second, 1, 100_000)
-        _check_range("limits.calls_per_connector", self.calls_per_connector, 1, 100_000)
-        _check_range("limits.call_duration_s", self.call_duration_s, 1, 604_800)
-        _check_range("limits.connections_per_address", self.connections_per_address, 1, 1_000_000)
-        _check_range(
+        check_range("limits.messages_per_second", self.messages_per_second, 1, 100_000)
+        check_range("limits.calls_per_connector", self.calls_per_connector, 1, 100_000)
+        check_range("limits.call_duration_s", self.call_duration_s, 1, 604_800)
+        check_range("limits.connections_per_address", self.connections_per_address, 1, 1_000_000)
+        check_range(
             "limits.connection_attempts_per_minute",
             self.connection_attempts_per_minute,
             1,
@@ -220,6 +217,10 @@ class Settings:
     server: ServerSettings = field(default_factory=ServerSettings)
     tls: TlsSettings = field(default_factory=TlsSettings)
     connectors: tuple[ConnectorSettings, ...] = ()
+    sip: SipSettings = field(default_factory=SipSettings)
+    trunks: tuple[TrunkSettings, ...] = ()
+    extensions: tuple[ExtensionSettings, ...] = ()
+    numbers: tuple[NumberSettings, ...] = ()
     calls: CallSettings = field(default_factory=CallSettings)
     media: MediaSettings = field(default_factory=MediaSettings)
     limits: LimitSettings = field(default_factory=LimitSettings)
@@ -246,6 +247,15 @@ class Settings:
                 raise SettingsError(
                     "media.require_client_certificate", "needs tls.client_ca_file, which is not set"
                 )
+        check_together(
+            self.sip, self.trunks, self.extensions, self.numbers, self._known_connectors()
+        )
+
+    def _known_connectors(self) -> frozenset[str]:
+        """Return all there are; none where the key file may have more of them."""
+        if self.server.keys_file is not None:
+            return frozenset()
+        return frozenset(connector.connector_uuid for connector in self.connectors)
 
     @property
     def has_known_keys(self) -> bool:
@@ -256,13 +266,14 @@ class Settings:
 GROUPS: Mapping[str, type] = {
     "server": ServerSettings,
     "tls": TlsSettings,
+    "sip": SipSettings,
     "calls": CallSettings,
     "media": MediaSettings,
     "limits": LimitSettings,
     "admin": AdminSettings,
     "log": LogSettings,
 }
-"""Table of the TOML file to the class of its keys; `connectors` is a list of tables."""
+"""Table of the TOML file to the class of its keys; lists of tables are in `tables.py`."""
 
 KEYS: Mapping[str, Any] = {
     f"{group}.{name}": hint
@@ -296,9 +307,6 @@ def for_sandbox(settings: Settings) -> Settings:
             "config.sample.toml) and pass it with --config, or use --host 127.0.0.1",
         )
     admin = AdminSettings(key=settings.admin.key or SANDBOX_NAME)
-    return replace(settings, connectors=(SANDBOX_CONNECTOR,), admin=admin)
-
-
-def one_of(names: tuple[str, ...]) -> str:
-    """Return names as English lists alternatives."""
-    return ", ".join(names[:-1]) + " or " + names[-1]
+    # Whatever a phone dials, the agent of whoever tries it answers.
+    sip = replace(settings.sip, default_connector=settings.sip.default_connector or SANDBOX_NAME)
+    return replace(settings, connectors=(SANDBOX_CONNECTOR,), admin=admin, sip=sip)

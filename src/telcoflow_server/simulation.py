@@ -71,11 +71,9 @@ class PhoneBook:
         """The call is over."""
         self._lines.pop(call_id, None)
 
-    def dial(self, request: DialRequest) -> Callee | None:
-        """See `Dialer`: every number is somebody's."""
-        ring = self._lines.get(request.call_id)
-        if ring is None:
-            return None
+    def dial(self, request: DialRequest) -> Callee:
+        """See `Dialer`: every number is somebody's, also to a caller with a real phone."""
+        ring = self._lines.get(request.call_id) or SimulatedCallee
         number = (request.connector_uuid, request.number)
         return ring(self._phones.get(number, DEFAULT_CALLEE))
 

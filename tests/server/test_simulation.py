@@ -14,7 +14,7 @@ from telcoflow_sdk.protocol.codes import EndReason, ErrorCode
 from telcoflow_server import simulation as module
 from telcoflow_server.call.exchange import Draining, NewCall
 from telcoflow_server.call.placing import CallRefused
-from telcoflow_server.call.ports import DialRequest
+from telcoflow_server.call.ports import CalleeProgress, DialRequest
 from telcoflow_server.legs.behaviour import Behaviour
 from telcoflow_server.legs.simulated import CalleeScript, Play, Script
 from telcoflow_server.media.record import Recorder
@@ -170,8 +170,12 @@ def test_registered_phones_are_a_connector_s_own_and_bounded(sandbox: Sandbox) -
     assert first_ring("c3", "1") == "RINGING"
 
 
-def test_call_that_is_not_of_a_simulated_phone_reaches_nobody(sandbox: Sandbox) -> None:
-    assert sandbox.book.dial(DialRequest("another", "c1", CALLEE, CALLER)) is None
+def test_call_of_a_real_phone_reaches_simulated_ones_too(sandbox: Sandbox) -> None:
+    sandbox.book.register("c1", CALLEE, CalleeScript(Behaviour.BUSY, after_ms=0))
+
+    callee = sandbox.book.dial(DialRequest("another", "c1", CALLEE, CALLER))
+
+    assert callee.ring(0) is CalleeProgress.BUSY
 
 
 def test_agent_calls_a_simulated_phone(sandbox: Sandbox) -> None:

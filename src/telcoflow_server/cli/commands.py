@@ -75,6 +75,25 @@ def sandbox(
         Path | None,
         typer.Option(help="A TOML file; config.sample.toml names everything that can be set."),
     ] = None,
+    sip: Annotated[
+        bool,
+        typer.Option(
+            "--sip",
+            help="Serve real phones, too; prints what a softphone is to be told.",
+            show_default=False,
+        ),
+    ] = False,
+    sip_port: Annotated[
+        int | None,
+        typer.Option(help="Likewise, at this UDP port.", show_default="5060 with --sip"),
+    ] = None,
+    sip_host: Annotated[
+        str | None,
+        typer.Option(
+            help="Address that phones reach; this machine's in your network, for phones elsewhere.",
+            show_default="127.0.0.1",
+        ),
+    ] = None,
     log_level: Annotated[
         str | None,
         typer.Option(help="debug, info, warning or error.", show_default="info"),
@@ -94,7 +113,8 @@ def sandbox(
     a second one stops at once.
 
     Then, in two more terminals: start an agent, for example `python examples/parrot.py`, and call
-    it with `telcoflow call --play FILE.wav`.
+    it with `telcoflow call --play FILE.wav`. Or register a softphone with what `--sip` prints, and
+    dial any number.
     """
     from telcoflow_server.cli.sandbox import sandbox as run_sandbox
 
@@ -104,10 +124,12 @@ def sandbox(
         "server.media_port": media_port,
         "calls.record_dir": record_dir,
         "calls.record_split": record_split,
+        "sip.port": sip_port,
+        "sip.host": sip_host,
         "log.level": log_level,
         "log.json": log_json,
     }
-    raise typer.Exit(run_sandbox(config, overrides))
+    raise typer.Exit(run_sandbox(config, overrides, has_phones=sip or sip_host is not None))
 
 
 @app.command()
