@@ -142,7 +142,7 @@ class RtpLeg:
             now_s=now_s,
             factor=self._factor(),
         )
-        self._stream = 0
+        self._stream: int | None = None
         self._malformed = self._undecodable = self._unsendable = 0
         self._digits = DigitReceiver(terms.digits_clock_hz)
         self._keys = DigitSender(terms.digits_clock_hz, TICK_MS)
@@ -253,9 +253,9 @@ class RtpLeg:
             return
         self._deadline.note_media(arrived_s)
         for sequenced in self._receiver.receive(packet, arrived_s):
-            if sequenced.stream != self._stream:
-                self._stream = sequenced.stream
+            if self._stream not in (None, sequenced.stream):
                 self._hearing.buffer.restart()
+            self._stream = sequenced.stream
             self._sort(sequenced)
 
     def receive_rtcp(self, data: bytes, source: Address, arrived_s: float, wall_s: float) -> None:

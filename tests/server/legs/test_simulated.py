@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from telcoflow_sdk.protocol.codes import EndReason
-from telcoflow_server.call.ports import CalleeProgress
+from telcoflow_server.call.ports import CalleeProgress, PressedDigit
 from telcoflow_server.legs.behaviour import Behaviour
 from telcoflow_server.legs.simulated import (
     DEFAULT_RING_MS,
     FLOOR_DB,
     HANG_UP_AFTER_SILENCE_MS,
+    KEY_MS,
     CalleeScript,
     Levels,
     Play,
@@ -303,3 +306,39 @@ def test_callee_follows_its_script_from_its_answer_on() -> None:
     assert len(lane.frames) == 3
     callee.ended(73, EndReason.CALLEE_HUNG_UP)
     assert lane.is_closed
+
+
+# --- keys and transfers ------------------------------------------------------------------
+
+
+def make_caller() -> SimulatedPhone:
+    return SimulatedPhone(Script())
+
+
+def make_callee() -> SimulatedCallee:
+    return SimulatedCallee(CalleeScript())
+
+
+@pytest.mark.parametrize("make", [make_caller, make_callee])
+def test_keys_that_were_pressed_are_taken_once(
+    make: Callable[[], SimulatedPhone | SimulatedCallee],
+) -> None:
+    phone = make()
+    phone.press_key("1")
+    phone.press_key("#", 80.0)
+
+    assert phone.take_digits() == [PressedDigit("1", KEY_MS), PressedDigit("#", 80.0)]
+    assert phone.take_digits() == []
+
+
+@pytest.mark.parametrize("make", [make_caller, make_callee])
+def test_a_phone_goes_to_whom_it_is_sent(
+    make: Callable[[], SimulatedPhone | SimulatedCallee],
+) -> None:
+    phone = make()
+    phone.hears_early(0)
+    before = phone.transferred
+    phone.press("12")
+    phone.transfer("+15550111")
+
+    assert (before, phone.transferred) == (None, True)

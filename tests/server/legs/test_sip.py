@@ -1,0 +1,170 @@
+"""A SIP phone as a party to a call: what it is told, and when its audio may leave."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from telcoflow_sdk.protocol.codes import EndReason
+from telcoflow_server.call.ports import CalleeProgress, PressedDigit
+from telcoflow_server.legs.rtp import DEAD_AFTER_S
+from telcoflow_server.legs.sip import SILENT_RATE_HZ, SipPhone
+from tests.server.legs.test_rtp import G722
+from tests.support.rtp_legs import RIGHT, Wire, terms
+
+
+class Told:
+    """A `Dialog` that notes what it is told."""
+
+    def __init__(self) -> None:
+        self.words: list[str] = []
+
+    def send_early(self) -> None:
+        self.words.append("early")
+
+    def accept(self) -> None:
+        self.words.append("accept")
+
+    def leave(self, reason: EndReason) -> None:
+        self.words.append(f"leave {reason}")
+
+    def send_digits(self, digits: str) -> None:
+        self.words.append(f"digits {digits}")
+
+    def refer(self, number: str) -> None:
+        self.words.append(f"refer {number}")
+
+
+@pytest.fixture
+def dialog() -> Told:
+    return Told()
+
+
+@pytest.fixture
+def wire() -> Wire:
+    return Wire(terms(RIGHT))
+
+
+@pytest.fixture
+def phone(dialog: Told, wire: Wire) -> SipPhone:
+    """A phone with which audio is agreed on."""
+    made = SipPhone(dialog)
+    made.talk_over(wire.left.leg)
+    return made
+
+
+SILENCE = np.zeros(160, np.int16)
+
+
+def test_a_phone_with_which_nothing_is_agreed_on_is_silent(dialog: Told) -> None:
+    phone = SipPhone(dialog)
+    phone.answered(0)
+
+    phone.put(0, SILENCE)
+
+    assert phone.sample_rate_hz == SILENT_RATE_HZ
+    assert not phone.take(0, np.zeros(160, np.int16))
+    assert phone.take_digits() == []
+
+
+def test_nothing_is_sent_to_a_phone_that_rings(phone: SipPhone, wire: Wire) -> None:
+    phone.put(0, SILENCE)
+    before = len(wire.left.sent)
+    phone.hears_early(1)
+    phone.put(1, SILENCE)
+
+    assert (before, len(wire.left.sent)) == (0, 1)
+
+
+def test_early_audio_is_announced_once_and_not_after_the_answer(
+    phone: SipPhone, dialog: Told
+) -> None:
+    phone.hears_early(0)
+    phone.hears_early(1)
+    phone.answered(2)
+    phone.hears_early(3)
+
+    assert dialog.words == ["early", "accept"]
+
+
+def test_its_audio_has_the_rate_of_its_codec(dialog: Told) -> None:
+    phone = SipPhone(dialog)
+    phone.talk_over(Wire(terms(RIGHT, G722)).left.leg)
+
+    assert phone.sample_rate_hz == 16_000
+
+
+@pytest.mark.parametrize("is_late_offer", [False, True])
+def test_a_phone_that_was_answered_must_send(dialog: Told, wire: Wire, is_late_offer: bool) -> None:
+    phone = SipPhone(dialog)
+    if is_late_offer:
+        phone.answered(0)
+    phone.talk_over(wire.left.leg)
+    if not is_late_offer:
+        phone.answered(0)
+
+    wire.left.leg.advance(wire.now_s + DEAD_AFTER_S, 0.0)
+
+    assert wire.left.leg.is_dead
+
+
+def test_digits_are_events_where_the_phone_knows_them(
+    phone: SipPhone, dialog: Told, wire: Wire
+) -> None:
+    phone.answered(0)
+    phone.press("1")
+    phone.put(0, SILENCE)
+
+    assert [packet.pt for packet in wire.left.packets] == [101]
+    assert dialog.words == ["accept"]
+
+
+@pytest.mark.parametrize("has_leg", [True, False])
+def test_digits_go_by_info_where_it_does_not(dialog: Told, has_leg: bool) -> None:
+    phone = SipPhone(dialog)
+    if has_leg:
+        phone.talk_over(Wire(terms(RIGHT, digits_pt=None)).left.leg)
+
+    phone.press("12")
+
+    assert dialog.words == ["digits 12"]
+
+
+def test_digits_of_both_kinds_are_told(phone: SipPhone, wire: Wire) -> None:
+    wire.right.leg.press("7")
+    wire.run(15)
+    phone.pressed(PressedDigit("8", 90))
+
+    assert phone.take_digits() == [PressedDigit("8", 90), PressedDigit("7", 100)]
+    assert phone.take_digits() == []
+
+
+def test_a_second_transfer_begins_anew(phone: SipPhone, dialog: Told) -> None:
+    phone.transferred = False
+
+    phone.transfer("222")
+
+    assert (phone.transferred, dialog.words) == (None, ["refer 222"])
+
+
+def test_it_leaves_with_the_reason(phone: SipPhone, dialog: Told) -> None:
+    phone.ended(0, EndReason.AGENT_REJECTED)
+
+    assert dialog.words == ["leave agent_rejected"]
+
+
+def test_its_progress_is_what_signalling_says(phone: SipPhone) -> None:
+    before = phone.ring(0)
+    phone.progress = CalleeProgress.BUSY
+
+    assert (before, phone.ring(1)) == (CalleeProgress.RINGING, CalleeProgress.BUSY)
+
+
+def test_held_it_hears_nothing_and_is_heard(phone: SipPhone, wire: Wire) -> None:
+    phone.answered(0)
+    wire.left.leg.renegotiate(replace(terms(RIGHT), sends=False))
+    phone.put(0, SILENCE)
+
+    assert wire.left.sent == []
