@@ -1,6 +1,7 @@
 """Every command and flag of `telcoflow`, with its help.
 
-Not here: what the commands do; each has a module of its own, loaded when it is used.
+Not here: those for real phones (`sip_commands.py`), what the commands do; each has a module of its
+own, loaded when it is used.
 Implements docs/reference/cli.md.
 """
 
@@ -13,6 +14,7 @@ from typing import Annotated
 
 import typer
 
+from telcoflow_server.cli import sip_commands
 from telcoflow_server.legs.behaviour import Behaviour
 
 app = typer.Typer(
@@ -255,6 +257,9 @@ def drain(
 
     raise typer.Exit(run_drain(url, os.environ))
 
+
+app.command("sip-check")(sip_commands.sip_check)
+app.command("sip-password")(sip_commands.sip_password)
 
 keys = typer.Typer(
     name="keys",

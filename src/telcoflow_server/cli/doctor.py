@@ -55,7 +55,7 @@ def doctor(config: Path | None, url: str | None, *, as_json: bool) -> int:
     if as_json:
         sys.stdout.write(msgspec.json.encode(Diagnosis(is_well, findings)).decode() + "\n")
     else:
-        _show(findings)
+        show(findings)
     return 0 if is_well else 1
 
 
@@ -91,7 +91,8 @@ async def _examine_settings(settings: Settings, url: str | None) -> list[Finding
     ]
 
 
-def _show(findings: list[Finding]) -> None:
+def show(findings: list[Finding]) -> None:
+    """Print findings for people."""
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(no_wrap=True)
     table.add_column(no_wrap=True)
