@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from telcoflow_server.settings import (
     SettingsError,
     for_sandbox,
 )
+from telcoflow_server.tables import TABLES
 
 SAMPLE = Path(__file__).parents[2] / "config.sample.toml"
 
@@ -132,6 +134,34 @@ WRONG: dict[str, list[tuple[str, str]]] = {
     "tls.key_file": [("5", STRING + ", not 5"), ("'a'", "needs tls.cert_file, which is not set")],
     "tls.client_ca_file": [("[]", STRING + ", not []"), ("'a'", "needs tls.cert_file")],
     "tls.crl_file": [("{}", STRING + ", not {}"), ("'a'", "needs tls.client_ca_file")],
+    "sip.port": [("-1", PORTS + "-1"), ("'1'", WHOLE + "'1'")],
+    "sip.host": [
+        ("'example.org'", "must be an IPv4 or IPv6 address, not 'example.org'"),
+        ("'0.0.0.0'", "every address of this machine: sip.advertised_host must say which"),
+    ],
+    "sip.advertised_host": [
+        ("'sip.example.org'", "must be an IPv4 or IPv6 address, not 'sip.example.org'"),
+        ("'::1'", "must be one IPv4 address, as sip.host is, not '::1'"),
+        ("'0.0.0.0'", "must be one IPv4 address, as sip.host is, not '0.0.0.0'"),
+    ],
+    "sip.realm": [("''", "must be 1 to 128 letters without quotes"), ("'a\"b'", "without quotes")],
+    "sip.rtp_first_port": [
+        ("16385", "must be even, not 16385"),
+        ("80", "must be 1024 to 65534, not 80"),
+    ],
+    "sip.rtp_last_port": [
+        ("16384", "must be above rtp_first_port, 16384"),
+        ("65536", "must be 1024 to 65535, not 65536"),
+    ],
+    "sip.default_connector": [("5", STRING + ", not 5")],
+    "sip.default_trunk": [("'carrier'", "is no trunk's name: 'carrier'")],
+    "sip.unauthenticated_calls": [("1", BOOLEAN + "1")],
+    "sip.max_dialogs": [("0", "must be 1 to 100000, not 0")],
+    "sip.invites_per_second": [("0", "must be 0.1 to 100000, not 0")],
+    "sip.messages_per_second": [("0.5", "must be 1 to 1000000, not 0.5")],
+    "sip.retry_after_s": [("0", "must be 1 to 3600, not 0")],
+    "sip.min_expires_s": [("5", "must be 10 to 3600, not 5")],
+    "sip.max_expires_s": [("90000", "must be 60 to 86400, not 90000")],
     "calls.ring_timeout_s": [("0", "must be 0.1 to 600, not 0"), ("'1'", NUMBER + "'1'")],
     "calls.media_grace_s": [("0", "must be 1 to 60, not 0"), ("61", "must be 1 to 60, not 61")],
     "calls.record_dir": [("false", STRING + ", not False")],
@@ -350,7 +380,8 @@ def test_sample_names_every_setting_with_its_default(config: Path) -> None:
     uncommented = re.sub(r"^#(?=\S)", "", SAMPLE.read_text(), flags=re.MULTILINE)
     config.write_text(uncommented)
     table = tomllib.loads(uncommented)
-    del table["connectors"]
+    for name in TABLES:
+        del table[name]
 
     named = {
         f"{group}.{key}": value for group, keys in table.items() for key, value in keys.items()
@@ -361,7 +392,11 @@ def test_sample_names_every_setting_with_its_default(config: Path) -> None:
         group, _, name = key.partition(".")
         default = getattr(getattr(defaults, group), name)
         assert default is None or value == default, key
-    assert load(config, {"FRONT_DESK_KEY": "k"}).connectors[0].connector_uuid == "front-desk"
+    loaded = load(config, {"FRONT_DESK_KEY": "k", "CARRIER_PASSWORD": "p"})
+    assert loaded.connectors[0].connector_uuid == "front-desk"
+    [trunk], [extension], [number] = loaded.trunks, loaded.extensions, loaded.numbers
+    for one in (trunk, extension, number):
+        assert [field.name for field in fields(one) if getattr(one, field.name) is None] == []
 
 
 def test_the_well_known_key_of_a_connector_stays_at_home_too() -> None:

@@ -1,7 +1,7 @@
 """`telcoflow doctor`: what a server needs, whether it is there, and how to get it.
 
 Not here: the flags (`commands.py`), the examinations (`machine.py`, `installation.py`,
-`certificates.py`).
+`certificates.py`, `phone_findings.py`).
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from telcoflow_server.cli.installation import (
     recording_findings,
     server_finding,
 )
+from telcoflow_server.cli.phone_findings import phone_findings
 from telcoflow_server.cli.run import run
 from telcoflow_server.loading import load
 from telcoflow_server.settings import Settings, SettingsError
@@ -85,6 +86,7 @@ async def _examine_settings(settings: Settings, url: str | None) -> list[Finding
     why_not = why_not_here if url is None else await absence(url)
     return [
         *port_findings(settings.server, is_running=why_not_here is None),
+        *phone_findings(settings, is_running=why_not_here is None),
         *recording_findings(settings.calls.record_dir),
         *certificate_findings(settings.tls, time.time()),
         server_finding(url or address, why_not, is_asked_for=url is not None),

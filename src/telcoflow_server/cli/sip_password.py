@@ -18,6 +18,7 @@ def sip_password(user: str, realm: str) -> int:
     """Ask for a password, or make one, and print what is kept of it; return the exit code."""
     try:
         SipSettings(realm=realm)
+        ExtensionSettings(user=user, ha1_md5="0" * 32)  # said before a password is typed
         password, is_new = _password()
         extension = ExtensionSettings(
             user=user,
