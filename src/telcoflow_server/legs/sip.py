@@ -20,7 +20,7 @@ SILENT_RATE_HZ = 8_000
 
 
 class Dialog(Protocol):
-    """What a phone can be told by SIP. None of it waits, and none raises."""
+    """What a phone can be told by SIP. None of it waits."""
 
     def send_early(self) -> None:
         """Let who calls hear something before the answer (183)."""
@@ -32,7 +32,10 @@ class Dialog(Protocol):
         """End the dialog, whatever it is in."""
 
     def send_digits(self, digits: str) -> None:
-        """Send digits by INFO (RFC 6086), to a phone that takes no telephone-event."""
+        """Send digits by INFO (RFC 6086), to a phone that takes no telephone-event.
+
+        Raises `ValueError`: too many wait already.
+        """
 
     def refer(self, number: str) -> None:
         """Ask the phone to call somebody else instead (RFC 3515)."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import secrets
 import time
+from collections import deque
 from typing import Protocol
 
 import numpy as np
@@ -40,6 +41,12 @@ logger = logging.getLogger(__name__)
 
 INFO_DIGIT_MS = 160
 """How long a digit that goes by INFO is said to be: what phones send themselves."""
+
+INFO_EVERY_S = 0.26
+"""That and a gap of 100 ms: requests that overtake each other would be digits that do."""
+
+MAX_INFO_DIGITS = 100
+"""So many wait to be sent, half a minute of them. More is a mistake."""
 
 RETRY_AFTER_S = 5
 """What a caller who finds no room is asked to wait."""
@@ -103,6 +110,8 @@ class SipDialog:
         self._answer: str | None = None  # our SDP for the answer to an INVITE
         self._is_accepted = False
         self._is_over = False
+        self._digits: deque[str] = deque()
+        self._next_digit_s = 0.0
 
     # --- Dialog ----------------------------------------------------------------------------
 
@@ -130,11 +139,10 @@ class SipDialog:
         self.close()
 
     def send_digits(self, digits: str) -> None:
-        """See `Dialog`."""
-        for digit in digits:
-            self._owner.send(
-                SendDtmfInfo(dialog=self._id, digit=Private(digit), duration_ms=INFO_DIGIT_MS)
-            )
+        """See `Dialog`: one after the other, as fingers would."""
+        if len(self._digits) + len(digits) > MAX_INFO_DIGITS:
+            raise ValueError(f"at most {MAX_INFO_DIGITS} digits can wait")
+        self._digits.extend(digits)
 
     def refer(self, number: str) -> None:
         """See `Dialog`."""
@@ -238,6 +246,10 @@ class SipDialog:
 
     def advance(self, now_s: float, wall_s: float) -> None:
         """A tick begins."""
+        if self._digits and now_s >= self._next_digit_s:
+            self._next_digit_s = now_s + INFO_EVERY_S
+            digit = Private(self._digits.popleft())
+            self._owner.send(SendDtmfInfo(dialog=self._id, digit=digit, duration_ms=INFO_DIGIT_MS))
         leg = self.phone.leg
         if leg is None:
             return

@@ -141,12 +141,14 @@ def test_digits_of_both_kinds_are_told(phone: SipPhone, wire: Wire) -> None:
     assert phone.take_digits() == []
 
 
-def test_a_second_transfer_begins_anew(phone: SipPhone, dialog: Told) -> None:
-    phone.transferred = False
+@pytest.mark.parametrize("earlier", [True, False])
+def test_a_second_transfer_begins_anew(phone: SipPhone, dialog: Told, earlier: bool | None) -> None:
+    phone.transferred = earlier
 
     phone.transfer("222")
 
-    assert (phone.transferred, dialog.words) == (None, ["refer 222"])
+    assert phone.transferred is None
+    assert dialog.words == ["refer 222"]
 
 
 def test_it_leaves_with_the_reason(phone: SipPhone, dialog: Told) -> None:
