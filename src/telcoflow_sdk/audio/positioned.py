@@ -240,12 +240,13 @@ class PositionedOutbox:
         self._sent_bytes += size
         return message
 
-    def relink(self, generation: int, received: int) -> None:
+    def relink(self, generation: int, received: int, now: float) -> None:
         """A new link begins: send again what the server does not have.
 
         Args:
             generation: As the server knows it; it may have missed a clear, never made one up.
             received: What it has of that generation.
+            now: Monotonic, seconds: what waited until now did not wait for this process.
 
         Raises:
             ValueError: it claims more than was sent, or has lost what it had.
@@ -258,6 +259,7 @@ class PositionedOutbox:
                 f"the server has {received} samples of generation {generation}; of generation "
                 f"{self.generation}, {self.sent} were sent and {first} acknowledged"
             )
+        self._granted_at = now
         self._again.clear()
         if received == self._last_end:
             # That this end arrived is nowhere said.

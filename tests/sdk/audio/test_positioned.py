@@ -282,7 +282,7 @@ def test_a_relink_sends_again_what_is_missing_and_nothing_else() -> None:
         messages(box)
     box.update(position(5, 10, window=30), NOW)
 
-    box.relink(0, 15)
+    box.relink(0, 15, NOW)
 
     # The server has half of the second message, and cuts that off.
     assert messages(box) == [
@@ -299,9 +299,21 @@ def test_a_relink_leaves_out_what_arrived_and_was_not_acknowledged() -> None:
         box.write(pcm(10, first))
         messages(box)
 
-    box.relink(0, 10)
+    box.relink(0, 10, NOW)
 
     assert [message.offset for message in messages(box)] == [10]
+
+
+def test_what_an_outage_held_up_was_not_held_up_by_this_process() -> None:
+    """The server took the gap for the client's fault: its delay was as long as the outage."""
+    box = open_outbox(window=20)
+    box.write(pcm(10))
+    messages(box)
+    box.write(pcm(5, 10))  # while there is no link
+
+    box.relink(0, 10, NOW + 2)
+
+    assert [message.delay_ms for message in messages(box, NOW + 2.001)] == [1]
 
 
 def test_a_relink_that_is_lost_again_begins_anew() -> None:
@@ -309,11 +321,11 @@ def test_a_relink_that_is_lost_again_begins_anew() -> None:
     for first in (0, 10):
         box.write(pcm(10, first))
         messages(box)
-    box.relink(0, 0)
+    box.relink(0, 0, NOW)
     box.next_message(NOW)
     assert not box.is_drained
 
-    box.relink(0, 0)
+    box.relink(0, 0, NOW)
 
     assert [message.offset for message in messages(box)] == [0, 10]
     assert box.is_drained
@@ -327,7 +339,7 @@ def test_a_relink_tells_the_end_that_may_not_have_arrived() -> None:
     messages(box)
     box.update(position(10, window=10), NOW)
 
-    box.relink(0, 10)
+    box.relink(0, 10, NOW)
 
     assert messages(box) == [AudioMessage(0, END, 0, 0, 10, b"")]
 
@@ -338,7 +350,7 @@ def test_a_relink_sends_an_end_again_with_the_audio_that_it_ends() -> None:
     box.end_utterance()
     messages(box)
 
-    box.relink(0, 0)
+    box.relink(0, 0, NOW)
 
     assert messages(box) == [AudioMessage(0, END, 0, 0, 0, pcm(10))]
 
@@ -351,7 +363,7 @@ def test_a_relink_to_a_server_that_missed_a_clear_begins_the_generation_again() 
     box.write(pcm(20))
     messages(box)
 
-    box.relink(0, 10)
+    box.relink(0, 10, NOW)
 
     assert [(m.generation, m.offset, m.pcm) for m in messages(box)] == [(1, 0, pcm(20))]
 
@@ -371,7 +383,7 @@ def test_a_relink_to_a_server_that_knows_what_cannot_be_is_refused(
     box.update(position(10, window=20), NOW)
 
     with pytest.raises(ValueError, match="of generation"):
-        box.relink(generation, received)
+        box.relink(generation, received, NOW)
 
     assert messages(box) == []
 
@@ -547,7 +559,7 @@ class Script:
             self.written.append(bytearray())
         else:
             self._way.clear()  # what was on its way is lost with the link
-            box.relink(far.generation, far.received)
+            box.relink(far.generation, far.received, NOW)
             far.interrupt(box.generation)  # text goes first, and nothing of it is lost
 
     def finish(self) -> None:
