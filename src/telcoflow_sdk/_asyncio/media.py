@@ -288,7 +288,8 @@ class MediaConnection:
             self._received_bytes += len(arrival.pcm)
             self._inboxes[arrival.channel].deliver(arrival.pcm, arrival.offset)
         else:
-            self._sender.send()  # there may be credit
+            if not self._sender.outbox.is_drained:
+                self._sender.send()  # there may be credit
             self._waiters.has_played()
         resumable.acknowledge(self._driver.link, now)
 
