@@ -186,9 +186,9 @@ class ActiveCall:
     async def connect(self, ring_time_seconds: int = DEFAULT_RING_TIME_S) -> None:
         """Ring the number that was called, and bring the person who answers into the call.
 
-        Audio queued before is played first (at most 10 s, see `whisper`); nobody hears a call
-        that rings, so there nothing is waited for. Then the caller hears ringback, and whatever
-        else is sent. Returns when the callee has answered: all three hear each other.
+        Audio queued before is played first (over v1 at most 10 s, see `whisper`); nobody hears a
+        call that rings, so there nothing is waited for. Then the caller hears ringback, and
+        whatever else is sent. Returns when the callee has answered: all three hear each other.
 
         Args:
             ring_time_seconds: How long the callee is rung, 1 to 120 s.
@@ -205,6 +205,9 @@ class ActiveCall:
             `state` tells. `close` and `disconnect` end it.
         """
         check_ring_time(ring_time_seconds)
+        if self._media.audio.positions is not None and self.state is CallState.ANSWERED:
+            # Here and not on the server, so that it can be called off until then.
+            await self._media.audio.played()
         if self._hang_up.is_running:
             raise WSSCallClosedError
         try:
@@ -219,9 +222,10 @@ class ActiveCall:
         """Let the callee alone hear what is queued from now on; needs a connected call.
 
         What was queued before is heard by those who heard the agent until now: the change keeps
-        its place among the audio. It waits for the audio in front of it to leave, while what is
-        queued later waits behind it. A clear ends the wait. So do 10 s: what has not left by then
-        is dropped and counted, because nobody shall hear it whom it was not meant for.
+        its place among the audio, and returns at once. Over v1 it waits for the audio in front of
+        it to leave, while what is queued later waits behind it. A clear ends the wait. So do 10 s:
+        what has not left by then is dropped and counted, because nobody shall hear it whom it was
+        not meant for.
 
         Raises:
             WSSCallClosedError: the call has ended.
@@ -416,8 +420,8 @@ class ActiveCall:
                 about so much PCM, and b"" at the end.
 
         Returns:
-            True: all of it was played (over v1: has left). False: an interruption or the end of
-            the call came first.
+            True: all of it was played (over v1: has left). False: an interruption, a hang-up or
+            the end of the call came first.
 
         Raises:
             ValueError: a WAV file in another format.

@@ -197,6 +197,22 @@ async def test_audio_of_a_generation_that_is_over_is_dropped(sandbox: Sandbox) -
         assert_heard_once(call.phone.heard.samples, 100, 480)
 
 
+@virtual_time
+async def test_an_interruption_takes_back_what_was_granted_before(sandbox: Sandbox) -> None:
+    async with offender(sandbox) as call:
+        link, _ = await call.answered()
+        for number in range(100):
+            link.send(ruler(480 * number, 480), offset=480 * number)
+            await asyncio.sleep(0.02)
+        assert (await link.command("agent.interrupt", (1, 0)))["success"]
+        link.send(ruler(0, 9_600), generation=1)
+        link.send(ruler(9_600, 480), generation=1, offset=9_600)
+        await asyncio.sleep(0.001)
+
+        assert link.lost is not None
+        assert link.lost[0] == CloseCode.CREDIT_OVERRUN
+
+
 @pytest.mark.parametrize("place", [(2, 0), (0, 0), (1, 1), (2**31, 0)])
 @virtual_time
 async def test_an_interruption_that_is_not_the_next_one_is_refused(

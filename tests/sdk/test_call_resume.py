@@ -10,11 +10,14 @@ import pytest
 
 import telcoflow_sdk.events as events
 from telcoflow_sdk import ActiveCall, CallState, TelcoflowClient, TelcoflowClientConfig
+from telcoflow_sdk._asyncio.loop_lag import loop_lag
 from telcoflow_sdk.playback import Resumption
 from telcoflow_sdk.testing import Sandbox
 from tests.support.agent import happenings
+from tests.support.bad_servers import UnreachableServer, in_place_of
 from tests.support.media_v2 import in_positioned_call
 from tests.support.scripted_server import Refusal
+from tests.support.traces import run_without_a_trace
 
 FRAME = bytes(range(240)) * 4
 """480 samples."""
@@ -158,6 +161,60 @@ async def test_a_client_that_leaves_during_an_outage_leaves_nothing() -> None:
         await terminated.get()
         assert session.call.state is CallState.DISCONNECTED
         # That no task, socket or timer is left, every test is checked for.
+
+
+@pytest.mark.parametrize("how", ["at once", "while it says goodbye"])
+def test_a_client_that_leaves_while_nobody_is_there_leaves_nothing(how: str) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        async with Sandbox() as sandbox:
+            client = TelcoflowClient(TelcoflowClientConfig.sandbox(**sandbox.credentials))
+            taken: asyncio.Queue[ActiveCall] = asyncio.Queue()
+            client.on(events.INCOMING_CALL)(taken.put_nowait)
+            async with client:
+                await sandbox.dial()
+                call = await taken.get()
+                terminated = happenings(call, events.CALL_TERMINATED)
+                await call.answer()
+                with in_place_of(sandbox.base_url, unreachable := UnreachableServer()):
+                    for link in sandbox.links:
+                        link.cut()
+                    await call.send_audio(FRAME * 100)
+                    if how == "while it says goodbye":
+                        closing = asyncio.ensure_future(call.close())
+                    await asyncio.sleep(1)
+                    await client.disconnect()
+                    attempts = unreachable.attempts
+                    await asyncio.sleep(60)
+                if how == "while it says goodbye":
+                    await closing
+
+                assert attempts > 2
+                assert unreachable.attempts == attempts
+                assert call.state is CallState.DISCONNECTED
+                assert terminated.qsize() == 1
+                assert not loop_lag(loop).is_watched
+
+    run_without_a_trace(main())
+
+
+def test_a_call_that_rings_for_long_keeps_its_link() -> None:
+    """The server heard nothing of a client for 25 s, and let go of it after 5, again and again."""
+
+    async def main() -> None:
+        async with Sandbox() as sandbox:
+            config = TelcoflowClientConfig.sandbox(**sandbox.credentials)
+            async with TelcoflowClient(config) as client:
+                taken: asyncio.Queue[ActiveCall] = asyncio.Queue()
+                client.on(events.INCOMING_CALL)(taken.put_nowait)
+                await sandbox.dial()
+                call = await taken.get()
+                await asyncio.sleep(50)
+
+                assert call.state is CallState.PENDING
+                assert call.statistics().outages == 0
+
+    run_without_a_trace(main())
 
 
 async def test_secrets_are_in_no_log(caplog: pytest.LogCaptureFixture) -> None:

@@ -313,3 +313,34 @@ async def test_what_arrives_is_acknowledged() -> None:
         first = await session.media.acknowledgements.get()
 
         assert (first.seen, first.received) == (0, 0)
+
+
+async def test_over_v1_a_source_that_has_left_was_played_though_somebody_hangs_up() -> None:
+    """The hang-up drops what has not left: nothing, and yet it passed for an interruption."""
+    async with in_call() as session:
+        closing = asyncio.ensure_future(session.call.play(FRAME))
+        await asyncio.sleep(0)
+        hanging_up = asyncio.ensure_future(session.call.close())
+        session.media.request(960)
+        await session.media.take_audio()
+        session.media.respond(await session.media.expect_command("call.close"))
+        await hanging_up
+
+        assert await closing is True
+
+
+async def test_over_v1_an_interruption_ends_a_source_though_all_of_it_has_left() -> None:
+    async with in_call() as session:
+        is_asked, goes_on = asyncio.Event(), asyncio.Event()
+
+        async def produce(wanted_bytes: int) -> bytes:
+            is_asked.set()
+            await goes_on.wait()
+            return FRAME
+
+        playing = asyncio.ensure_future(session.call.play(produce))
+        await is_asked.wait()
+        await session.call.clear_send_audio_buffer()
+        goes_on.set()
+
+        assert await playing is False

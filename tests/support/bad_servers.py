@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from urllib.parse import urlsplit
 
-from telcoflow_sdk.protocol.link import Link, LinkEvents, LinkRefused
+from telcoflow_sdk.protocol.link import Link, LinkError, LinkEvents, LinkRefused
 from telcoflow_server.testing.memory import MemoryLink
 from telcoflow_server.testing.virtual import LinkServer, VirtualLoop
 
@@ -55,6 +55,22 @@ class RefusingServer:
         """See `LinkServer`."""
         self.attempts += 1
         raise LinkRefused(401, "UNAUTHORIZED")
+
+
+class UnreachableServer:
+    """Lets every connection fail.
+
+    Attributes:
+        attempts: How many there were.
+    """
+
+    def __init__(self) -> None:
+        self.attempts = 0
+
+    async def open_link(self, path: str, events: LinkEvents, headers: Mapping[str, str]) -> Link:
+        """See `LinkServer`."""
+        self.attempts += 1
+        raise LinkError("connection refused")
 
 
 @contextmanager

@@ -77,7 +77,7 @@ class AgentAudio:
 
     @property
     def interruptions(self) -> int:
-        """How often what was queued was dropped."""
+        """How often there was an interruption, or something queued was dropped."""
         return self._interruptions
 
     @property
@@ -102,18 +102,23 @@ class AgentAudio:
 
         Nothing is held back any more. `CommandName.INTERRUPT` must follow at once.
         """
+        self._interruptions += 1
         resuming = self._resuming
-        if resuming is None:
+        if resuming is None or not resuming.can_number:
+            # A server that cannot be told keeps the generation that it knows.
             return self.drop_unsent()
         self._is_pausing = False
-        # Nothing leaves before the command: it begins the generation of what is queued next. A
-        # server that cannot be told keeps the generation it knows.
-        outbox = resuming.outbox
-        return self._dropped(outbox.clear() if resuming.can_number else outbox.drop_unsent())
+        dropped_bytes = resuming.outbox.clear()
+        self._waiters.was_dropped()
+        # Nothing leaves before the command: it begins the generation of what is queued next.
+        return dropped_bytes
 
     def drop_unsent(self) -> int:
         """Drop the audio that has not left; what has left is played. Returns its bytes."""
-        dropped_bytes = self._dropped(self._sender.outbox.drop_unsent())
+        dropped_bytes = self._sender.outbox.drop_unsent()
+        if dropped_bytes:
+            self._interruptions += 1
+        self._waiters.was_dropped()
         self._sender.send()  # commands that were held
         return dropped_bytes
 
@@ -168,8 +173,3 @@ class AgentAudio:
         interruptions = self._interruptions
         await self._waiters.drain()
         return not self._commands.is_over and self._interruptions == interruptions
-
-    def _dropped(self, dropped_bytes: int) -> int:
-        self._interruptions += 1
-        self._waiters.was_dropped()
-        return dropped_bytes

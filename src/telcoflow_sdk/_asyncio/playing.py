@@ -17,7 +17,6 @@ from typing import BinaryIO
 from telcoflow_sdk._asyncio.agent_audio import AgentAudio
 from telcoflow_sdk.audio.format import AudioFormat, BytesLike
 from telcoflow_sdk.audio.wav import MAX_HEADER_BYTES, begins_like_wav, parse_wav_header
-from telcoflow_sdk.exceptions import BufferClosedError
 
 AHEAD_MS = 100
 """How much is kept queued here: what covers the making of the next piece, and no more of what may
@@ -50,8 +49,6 @@ async def play(audio: AgentAudio, audio_format: AudioFormat, source: Source) -> 
                 if not await has_room():
                     return False
                 audio.write(part)
-    except BufferClosedError:
-        pass
     finally:
         await pieces.close()
     return False

@@ -126,11 +126,10 @@ class PositionedOutbox:
         """End the utterance behind what is queued; half a sample is dropped."""
         self._buffer.drop_odd_byte()
         written = self.written
-        if (
-            written > 0
-            and (not self._ends or self._ends[-1] != written)
-            and (written != self._last_end)
-        ):
+        last = self._ends[-1] if self._ends else self._last_end
+        if written != last:
+            # Also at 0, where nothing ends: so the server learns that this agent says itself when
+            # an utterance ends, before a pause in the first one could be taken for its end.
             self._ends.append(written)
 
     def clear(self) -> int:
@@ -240,12 +239,13 @@ class PositionedOutbox:
         self._sent_bytes += size
         return message
 
-    def relink(self, generation: int, received: int) -> None:
+    def relink(self, generation: int, received: int, now: float) -> None:
         """A new link begins: send again what the server does not have.
 
         Args:
             generation: As the server knows it; it may have missed a clear, never made one up.
             received: What it has of that generation.
+            now: Monotonic, seconds: what waited until now did not wait for this process.
 
         Raises:
             ValueError: it claims more than was sent, or has lost what it had.
@@ -258,6 +258,7 @@ class PositionedOutbox:
                 f"the server has {received} samples of generation {generation}; of generation "
                 f"{self.generation}, {self.sent} were sent and {first} acknowledged"
             )
+        self._granted_at = now
         self._again.clear()
         if received == self._last_end:
             # That this end arrived is nowhere said.

@@ -143,7 +143,7 @@ class ResumingLink:
                 ErrorCode.INVALID_SEQUENCE, "a welcome that does not answer this link's hello"
             )
         try:
-            self.outbox.relink(data.generation, data.received)
+            self.outbox.relink(data.generation, data.received, now)
         except ValueError as error:
             raise ProtocolViolation(ErrorCode.INVALID_POSITION, str(error)) from None
         self.secret = data.secret
