@@ -23,6 +23,7 @@ from telcoflow_sdk.exceptions import (
 from telcoflow_sdk.offer import OfferedCall
 from telcoflow_sdk.playback import (
     CallStatistics,
+    Digit,
     GapCause,
     Interruption,
     Mark,
@@ -44,6 +45,7 @@ __all__ = [
     "CallStatistics",
     "ClientEvent",
     "DialProgress",
+    "Digit",
     "GapCause",
     "Interruption",
     "Mark",

@@ -11,7 +11,13 @@ import logging
 import ssl
 from collections.abc import Callable
 
-from telcoflow_sdk._asyncio.handlers import CallHandlers, Handler, HandlerT, parse_event
+from telcoflow_sdk._asyncio.handlers import (
+    CallHandlers,
+    Handler,
+    HandlerT,
+    error_details,
+    parse_event,
+)
 from telcoflow_sdk._asyncio.hangup import HangUp
 from telcoflow_sdk._asyncio.ids import make_id
 from telcoflow_sdk._asyncio.media import MediaConnection
@@ -29,27 +35,29 @@ from telcoflow_sdk.exceptions import (
     WSSCallError,
     WSSMediaError,
 )
-from telcoflow_sdk.playback import CallStatistics, Interruption, Mark, Playback
+from telcoflow_sdk.playback import CallStatistics, Interruption, Playback
 from telcoflow_sdk.protocol.commands import (
     DEFAULT_RING_TIME_S,
+    DTMF_DIGITS,
+    MAX_DTMF_DIGITS,
+    TRANSFER_TIMEOUT_S,
     CommandName,
     DialProgress,
     check_ring_time,
 )
 from telcoflow_sdk.protocol.handoff import parse_handed_call
 from telcoflow_sdk.protocol.media_events import (
-    Answered,
-    Connected,
     EndCause,
     Ended,
-    ErrorReported,
-    LinkInterrupted,
-    LinkResumed,
-    MarkReached,
     MediaOutput,
-    Progressed,
 )
-from telcoflow_sdk.protocol.messages import MAX_ID_LENGTH, CallIn
+from telcoflow_sdk.protocol.messages import (
+    MAX_ID_LENGTH,
+    CallIn,
+    DtmfData,
+    MarkData,
+    TransferData,
+)
 from telcoflow_sdk.protocol.states import CallState
 from telcoflow_sdk.version import __version__
 
@@ -331,12 +339,12 @@ class ActiveCall:
 
         Cancellation: the audio stays dropped.
         """
-        dropped_bytes, _ = await self._interrupt()
+        dropped_bytes, _ = await self._media.audio.interrupt(self.call_id)
         return dropped_bytes
 
     async def interrupt(self) -> Interruption:
         """Drop the queued audio as `clear_send_audio_buffer` does, and tell what was heard."""
-        dropped_bytes, heard_ms = await self._interrupt()
+        dropped_bytes, heard_ms = await self._media.audio.interrupt(self.call_id)
         return Interruption(
             heard_ms=heard_ms, dropped_ms=self._audio_format.bytes_to_ms(dropped_bytes)
         )
@@ -377,7 +385,51 @@ class ActiveCall:
         """
         if not 1 <= len(name) <= MAX_ID_LENGTH:
             raise ValueError(f"a mark's name has 1 to {MAX_ID_LENGTH} characters, not {len(name)}")
-        await self._media.command(CommandName.MARK, mark=name)
+        await self._media.command(CommandName.MARK, content=MarkData(name))
+
+    async def send_dtmf(self, digits: str) -> None:
+        """Press keys, behind the audio queued before: for menus, and for whom `connect` reached.
+
+        They are heard by the phones of those who hear the agent: of the caller, of the callee, or
+        of both. A clear before their place drops them. Returns when the server has taken them; a
+        phone that takes no digits is reported by CALL_ERROR, `DTMF_REFUSED`.
+
+        Args:
+            digits: 1 to 64 of `0` to `9`, `*`, `#`, `A` to `D`. They are never logged.
+
+        Raises:
+            ValueError: others, or none.
+            WSSCallClosedError, WSSCallCommandError, WSSCallCommandTimeoutError: as `mark`;
+                `INVALID_STATE` before the answer.
+
+        Cancellation: they are sent all the same.
+        """
+        if not digits or len(digits) > MAX_DTMF_DIGITS or set(digits) - set(DTMF_DIGITS):
+            raise ValueError(f"digits are 1 to {MAX_DTMF_DIGITS} of {DTMF_DIGITS}")
+        await self._media.command(CommandName.SEND_DTMF, content=DtmfData(digits))
+
+    async def transfer(self, number: str) -> None:
+        """Send the caller to somebody else and leave, once the audio queued before was played.
+
+        The phone calls the number itself (a blind transfer, RFC 3515): who it is and how it goes
+        on is out of our hands. Returns when the phone has reached them: the call is over.
+
+        Args:
+            number: Whom, as the caller's phone or its provider dials it.
+
+        Raises:
+            ValueError: it is empty or too long.
+            WSSCallCommandError: `TRANSFER_FAILED`: the phone did not reach them, or cannot; the
+                call goes on. `INVALID_STATE`: the call is not ANSWERED. Others as `mark`.
+            WSSCallClosedError, WSSCallCommandTimeoutError: as `mark`.
+
+        Cancellation: the transfer goes on, and `state` tells.
+        """
+        if not 1 <= len(number) <= MAX_ID_LENGTH:
+            raise ValueError(f"a number has 1 to {MAX_ID_LENGTH} characters")
+        await self._media.command(
+            CommandName.TRANSFER, ring_time_s=TRANSFER_TIMEOUT_S, content=TransferData(number)
+        )
 
     @property
     def playback(self) -> Playback:
@@ -519,22 +571,6 @@ class ActiveCall:
             self._media.end(EndCause.ABANDONED)
         await self._media.wait_closed()
 
-    async def _interrupt(self) -> tuple[int, float | None]:
-        if self.state is CallState.DISCONNECTED:
-            return 0, 0.0
-        dropped_bytes = self._media.audio.clear()
-        if self._media.audio.positions is None and self._media.audio.outbox.sent_bytes == 0:
-            return dropped_bytes, 0.0  # the server never had any of it
-        try:
-            result = await self._media.command(CommandName.INTERRUPT)
-        except WSSCallClosedError:
-            return dropped_bytes, None
-        except (WSSCallCommandError, WSSCallCommandTimeoutError) as error:
-            _logger.warning("call %s: %s", self.call_id, error)
-            return dropped_bytes, None
-        assert result is not None  # the engine makes one for this command
-        return dropped_bytes + result.dropped_bytes, result.heard_ms
-
     async def _reporting(
         self, failure: CallEvent, name: CommandName, ring_time_s: int | None = None
     ) -> None:
@@ -542,49 +578,23 @@ class ActiveCall:
         try:
             await self._media.command(name, ring_time_s=ring_time_s)
         except WSSCallCommandError as error:
-            self._handlers.fire(failure, _details(error.error_code, error.error_message))
+            self._handlers.fire(failure, error_details(error.error_code, error.error_message))
             raise
         except WSSCallCommandTimeoutError as error:
-            self._handlers.fire(failure, _details("TIMEOUT", str(error)))
+            self._handlers.fire(failure, error_details("TIMEOUT", str(error)))
             raise
 
     def _happened(self, event: MediaOutput) -> None:
-        match event:
-            case Answered():
-                self._handlers.fire(CallEvent.CALL_ANSWERED)
-            case Connected():
-                self._handlers.fire(CallEvent.CALL_CONNECTED)
-            case Progressed():
-                self._handlers.fire(CallEvent.CALL_PROGRESS, event.progress)
-            case ErrorReported():
-                details = _details(event.error_code, event.error_message)
-                self._handlers.fire(CallEvent.CALL_ERROR, details)
-            case MarkReached():
-                played = event.at_ms is not None
-                kind = CallEvent.MARK_PLAYED if played else CallEvent.MARK_CLEARED
-                self._handlers.fire(kind, Mark(event.name, event.at_ms))
-            case LinkInterrupted():
-                self._handlers.fire(CallEvent.MEDIA_INTERRUPTED)
-            case LinkResumed():
-                self._handlers.fire(CallEvent.MEDIA_RESUMED, event.resumption)
-            case Ended():
-                self._ended(event.cause)
-            case _:
-                pass
+        if isinstance(event, Ended):
+            self._ended(event.cause)
+        else:
+            self._handlers.report(event)
 
     def _ended(self, cause: EndCause) -> None:
-        statistics = self.statistics()
-        _logger.info(
-            "call %s ended: %s, received %d bytes, sent %d bytes, discarded %d bytes",
-            self.call_id,
-            cause,
-            statistics.received_bytes,
-            statistics.outgoing.sent_bytes,
-            statistics.outgoing.discarded_bytes,
-        )
+        passed = self.statistics()
+        out = passed.outgoing
+        text = "call %s ended: %s, received %d bytes, sent %d bytes, discarded %d bytes"
+        numbers = passed.received_bytes, out.sent_bytes, out.discarded_bytes
+        _logger.info(text, self.call_id, cause, *numbers)
         self._handlers.fire(CallEvent.CALL_TERMINATED)
         self._on_ended(self)
-
-
-def _details(error_code: str, error_message: str) -> dict[str, str]:
-    return {"error_code": error_code, "error_message": error_message}

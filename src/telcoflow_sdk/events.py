@@ -33,6 +33,8 @@ class CallEvent(StrEnum):
     CALL_CONNECT_FAILED = "call.connect_failed"
     CALL_PROGRESS = "call.progress"
     CALL_ERROR = "call.error"
+    DTMF = "call.dtmf"
+    """Somebody pressed a key. Argument: the `Digit`."""
     MARK_PLAYED = "mark.played"
     """Argument: the `Mark`."""
     MARK_CLEARED = "mark.cleared"
@@ -54,6 +56,7 @@ CALL_CONNECT_FAILED = CallEvent.CALL_CONNECT_FAILED.value
 CALL_PROGRESS = CallEvent.CALL_PROGRESS.value
 CALL_ERROR = CallEvent.CALL_ERROR.value
 CALL_TERMINATED = CallEvent.CALL_TERMINATED.value
+DTMF = CallEvent.DTMF.value
 MARK_PLAYED = CallEvent.MARK_PLAYED.value
 MARK_CLEARED = CallEvent.MARK_CLEARED.value
 MEDIA_INTERRUPTED = CallEvent.MEDIA_INTERRUPTED.value

@@ -6,14 +6,14 @@ Implements "Playback" of docs/reference/sdk.md.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from telcoflow_sdk.audio.outbox import OutboxStatistics
 from telcoflow_sdk.audio.positioned import Playback
 from telcoflow_sdk.protocol.commands import GapCause
 from telcoflow_sdk.protocol.resuming import Resumption
 
-__all__ = ["CallStatistics", "GapCause", "Interruption", "Mark", "Playback", "Resumption"]
+__all__ = ["CallStatistics", "Digit", "GapCause", "Interruption", "Mark", "Playback", "Resumption"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +42,23 @@ class Mark:
 
     name: str
     at_ms: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Digit:
+    """A key that somebody pressed.
+
+    Attributes:
+        digit: `0` to `9`, `*`, `#`, or `A` to `D`. Left out of `repr`, so that it gets into no log.
+        duration_ms: For how long.
+        at_ms: When it was released, ms from the moment the call was placed.
+        channel: Who: 1 the caller (of a call placed: the person called), 2 the callee.
+    """
+
+    digit: str = field(repr=False)
+    duration_ms: float
+    at_ms: float
+    channel: int
 
 
 @dataclass(frozen=True, slots=True)

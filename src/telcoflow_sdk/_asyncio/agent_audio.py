@@ -6,6 +6,7 @@ Implements "Playback" of docs/reference/sdk.md.
 
 from __future__ import annotations
 
+import logging
 from typing import Protocol
 
 from telcoflow_sdk._asyncio.sending import AudioSender
@@ -13,10 +14,17 @@ from telcoflow_sdk._asyncio.waiters import AudioWaiters
 from telcoflow_sdk.audio.format import BytesLike
 from telcoflow_sdk.audio.outbox import Outbox
 from telcoflow_sdk.audio.positioned import PositionedOutbox
-from telcoflow_sdk.exceptions import WSSCallCommandError, WSSCallError
+from telcoflow_sdk.exceptions import (
+    WSSCallClosedError,
+    WSSCallCommandError,
+    WSSCallCommandTimeoutError,
+    WSSCallError,
+)
 from telcoflow_sdk.protocol.commands import CommandName
 from telcoflow_sdk.protocol.messages import InterruptResult
 from telcoflow_sdk.protocol.resuming import ResumingLink
+
+_logger = logging.getLogger("telcoflow_sdk")
 
 
 class Commands(Protocol):
@@ -112,6 +120,30 @@ class AgentAudio:
         self._waiters.was_dropped()
         # Nothing leaves before the command: it begins the generation of what is queued next.
         return dropped_bytes
+
+    async def interrupt(self, call_id: str) -> tuple[int, float | None]:
+        """Drop what is queued, here and on the server; see `ActiveCall.interrupt`.
+
+        Args:
+            call_id: For logs: a server that refuses or is silent raises nothing.
+
+        Returns:
+            The bytes dropped in both places, and how much was heard, ms, if the server says so.
+        """
+        if self._commands.is_over:
+            return 0, 0.0
+        dropped_bytes = self.clear()
+        if self._resuming is None and self._sender.outbox.sent_bytes == 0:
+            return dropped_bytes, 0.0  # the server never had any of it
+        try:
+            result = await self._commands.command(CommandName.INTERRUPT)
+        except WSSCallClosedError:
+            return dropped_bytes, None
+        except (WSSCallCommandError, WSSCallCommandTimeoutError) as error:
+            _logger.warning("call %s: %s", call_id, error)
+            return dropped_bytes, None
+        assert result is not None, "the engine makes one for this command"
+        return dropped_bytes + result.dropped_bytes, result.heard_ms
 
     def drop_unsent(self) -> int:
         """Drop the audio that has not left; what has left is played. Returns its bytes."""

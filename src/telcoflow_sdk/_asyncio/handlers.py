@@ -13,6 +13,18 @@ from typing import Any, TypeVar
 
 from telcoflow_sdk._asyncio.tasks import OwnedTasks
 from telcoflow_sdk.events import CallEvent
+from telcoflow_sdk.playback import Digit, Mark
+from telcoflow_sdk.protocol.media_events import (
+    Answered,
+    Connected,
+    DigitPressed,
+    ErrorReported,
+    LinkInterrupted,
+    LinkResumed,
+    MarkReached,
+    MediaOutput,
+    Progressed,
+)
 
 _logger = logging.getLogger("telcoflow_sdk")
 
@@ -84,6 +96,32 @@ class CallHandlers:
         for handler in (self._handlers or {}).get(event, ()):
             self.start(event, handler, *arguments)
 
+    def report(self, event: MediaOutput) -> None:
+        """Fire what happened to the call, as far as applications are told of it."""
+        match event:
+            case Answered():
+                self.fire(CallEvent.CALL_ANSWERED)
+            case Connected():
+                self.fire(CallEvent.CALL_CONNECTED)
+            case Progressed():
+                self.fire(CallEvent.CALL_PROGRESS, event.progress)
+            case ErrorReported():
+                self.fire(
+                    CallEvent.CALL_ERROR, error_details(event.error_code, event.error_message)
+                )
+            case MarkReached():
+                kind = CallEvent.MARK_CLEARED if event.at_ms is None else CallEvent.MARK_PLAYED
+                self.fire(kind, Mark(event.name, event.at_ms))
+            case DigitPressed():
+                digit = Digit(event.digit, event.duration_ms, event.at_ms, event.channel)
+                self.fire(CallEvent.DTMF, digit)
+            case LinkInterrupted():
+                self.fire(CallEvent.MEDIA_INTERRUPTED)
+            case LinkResumed():
+                self.fire(CallEvent.MEDIA_RESUMED, event.resumption)
+            case _:
+                pass
+
     def start(self, event: CallEvent, handler: Handler, *arguments: object) -> None:
         """Call one handler in a task of its own; what it does not take is left out."""
         if not takes_arguments(handler, len(arguments)):
@@ -96,3 +134,8 @@ class CallHandlers:
             await invoke(handler, *arguments)
         except Exception:
             _logger.exception("call %s: the handler of %s failed", self._call_id, event)
+
+
+def error_details(error_code: str, error_message: str) -> dict[str, str]:
+    """Return the argument of events that tell of an error."""
+    return {"error_code": error_code, "error_message": error_message}

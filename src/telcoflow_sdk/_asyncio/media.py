@@ -40,7 +40,7 @@ from telcoflow_sdk.protocol.media_events import (
     LinkViolated,
     MediaOutput,
 )
-from telcoflow_sdk.protocol.messages import InterruptResult
+from telcoflow_sdk.protocol.messages import CommandContent, InterruptResult
 from telcoflow_sdk.protocol.positions import SUBPROTOCOL
 from telcoflow_sdk.protocol.resuming import ResumingLink
 from telcoflow_sdk.protocol.states import CallState
@@ -176,14 +176,18 @@ class MediaConnection:
         self._sender.send()
 
     async def command(
-        self, name: CommandName, *, ring_time_s: int | None = None, mark: str | None = None
+        self,
+        name: CommandName,
+        *,
+        ring_time_s: int | None = None,
+        content: CommandContent | None = None,
     ) -> InterruptResult | None:
         """Send a command and wait for its answer.
 
         Args:
             name: Which.
-            ring_time_s: For `call.connect`.
-            mark: For `agent.mark`: its name.
+            ring_time_s: For `call.connect` and `call.transfer`.
+            content: What it is about: for marks, digits and transfers.
 
         Raises:
             WSSCallClosedError: the call has ended, before or meanwhile.
@@ -194,7 +198,7 @@ class MediaConnection:
         is still noticed.
         """
         future: asyncio.Future[InterruptResult | None] = self._loop.create_future()
-        command_id = self._send_command(name, ring_time_s, mark, future)
+        command_id = self._send_command(name, ring_time_s, content, future)
         try:
             return await future
         finally:
@@ -208,11 +212,11 @@ class MediaConnection:
         self,
         name: CommandName,
         ring_time_s: int | None = None,
-        mark: str | None = None,
+        content: CommandContent | None = None,
         future: asyncio.Future[InterruptResult | None] | None = None,
     ) -> str:
         command_id = self._engine.send_command(
-            name, self._loop.time(), ring_time_s=ring_time_s, mark=mark
+            name, self._loop.time(), ring_time_s=ring_time_s, content=content
         )
         if future is not None:
             self._waiting[command_id] = future

@@ -24,6 +24,7 @@ from telcoflow_sdk.protocol.commands import (
 )
 from telcoflow_sdk.protocol.messages import (
     Command,
+    CommandContent,
     CommandData,
     ConnectData,
     InterruptResult,
@@ -107,7 +108,7 @@ class CommandsInFlight:
         now: float,
         *,
         held: bool = False,
-        mark: str | None = None,
+        content: CommandContent | None = None,
     ) -> tuple[str, bytes | None]:
         """Take a command.
 
@@ -116,7 +117,7 @@ class CommandsInFlight:
             ring_time_s: How long somebody may be rung before the answer, or None.
             now: Monotonic time, seconds.
             held: Whether it waits until the audio queued before it has left (v1).
-            mark: The name of a mark, for `agent.mark`.
+            content: What it is about, for commands that have data.
 
         Returns:
             Its id, and what to send now; None when it is held.
@@ -131,10 +132,9 @@ class CommandsInFlight:
                 patience_s += positioned.unplayed_ms / 1000
         data = CommandData(command_id=command_id, command=name, timeout_ms=timeout_ms)
         if name is CommandName.CONNECT and ring_time_s is not None:
-            ring_time = msgspec.to_builtins(ConnectData(ring_time_seconds=ring_time_s))
-            data = msgspec.structs.replace(data, data=ring_time)
-        if mark is not None:
-            data = msgspec.structs.replace(data, data={"name": mark})
+            content = ConnectData(ring_time_seconds=ring_time_s)
+        if content is not None:
+            data = msgspec.structs.replace(data, data=msgspec.to_builtins(content))
         sent, begin = None, -1
         if positioned is not None and name in POSITIONED_COMMANDS:
             place = positioned.place

@@ -35,6 +35,7 @@ from telcoflow_sdk.protocol.media_events import (
 from telcoflow_sdk.protocol.messages import (
     BufferRequest,
     CallEventData,
+    CommandContent,
     CommandResponse,
     CommandResponseData,
     Welcome,
@@ -225,7 +226,7 @@ class MediaEngine:
         now: float,
         *,
         ring_time_s: int | None = None,
-        mark: str | None = None,
+        content: CommandContent | None = None,
     ) -> str:
         """Send a command; its `CommandSettled` follows, in any case.
 
@@ -236,7 +237,7 @@ class MediaEngine:
             name: Which. An interrupt tells the server of the last `clear` of the outbox.
             now: Monotonic time, seconds.
             ring_time_s: For `call.connect`.
-            mark: For `agent.mark`: its name.
+            content: What it is about: for marks, digits and transfers.
 
         Returns:
             The id of the command.
@@ -262,7 +263,7 @@ class MediaEngine:
         held = self._resuming is None and (
             waits_for_audio(name) and self._state is not CallState.PENDING
         )
-        command_id, message = self._commands.add(name, ring_time_s, now, held=held, mark=mark)
+        command_id, message = self._commands.add(name, ring_time_s, now, held=held, content=content)
         if message is not None:
             self._say(name, command_id, message)
         return command_id

@@ -6,7 +6,7 @@ Implements docs/reference/wire.md §2 and docs/reference/wire-v2.md.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from telcoflow_sdk.exceptions import WSSCallError
@@ -103,6 +103,23 @@ class GapHeard:
 
 
 @dataclass(frozen=True, slots=True)
+class DigitPressed:
+    """A key was pressed on a phone.
+
+    Attributes:
+        digit: One of `DTMF_DIGITS`; never part of a log line.
+        duration_ms: For how long.
+        at_ms: When it was released, on the call's time axis.
+        channel: 1 the caller, 2 the callee.
+    """
+
+    digit: str = field(repr=False)
+    duration_ms: float
+    at_ms: float
+    channel: int
+
+
+@dataclass(frozen=True, slots=True)
 class LinkInterrupted:
     """The media link was lost; the call goes on, and another one is opened."""
 
@@ -131,12 +148,13 @@ MediaOutput = (
     | CommandSettled
     | MarkReached
     | GapHeard
+    | DigitPressed
     | LinkInterrupted
     | LinkResumed
     | LinkViolated
 )
 
-Report = ErrorReported | Progressed | MarkReached | GapHeard
+Report = ErrorReported | Progressed | MarkReached | GapHeard | DigitPressed
 """What a `call_event` may say besides the end of the call."""
 
 
@@ -154,6 +172,9 @@ def read_report(data: CallEventData) -> Report | None:
             # A cause that is not known is a newer server's.
             cause = GapCause(data.cause) if data.cause in _CAUSES else GapCause.UNKNOWN
             return GapHeard(data.at_ms or 0.0, data.ms or 0.0, cause)
+        case CallEventName.DTMF if data.digit:
+            channel = 1 if data.channel is None else data.channel
+            return DigitPressed(data.digit, data.ms or 0.0, data.at_ms or 0.0, channel)
         case _:
             return None
 

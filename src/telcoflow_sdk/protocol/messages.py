@@ -161,6 +161,12 @@ class CommandData(Struct, frozen=True):
     position: Place | UnsetType = UNSET
 
 
+class ConnectData(Struct, frozen=True, rename="camel"):
+    """The `data` of `call.connect`."""
+
+    ring_time_seconds: int = DEFAULT_RING_TIME_S
+
+
 class MarkData(Struct, frozen=True):
     """The `data` of `agent.mark`."""
 
@@ -183,6 +189,10 @@ class TransferData(Struct, frozen=True):
 
     def __repr__(self) -> str:
         return "TransferData(<hidden>)"
+
+
+CommandContent = ConnectData | MarkData | DtmfData | TransferData
+"""What the `data` of a command may be."""
 
 
 class HelloData(Struct, frozen=True):
@@ -281,12 +291,6 @@ class CommandResponse(Struct, frozen=True, tag_field="type", tag="command_respon
     """Answers a `Command`."""
 
     data: CommandResponseData
-
-
-class ConnectData(Struct, frozen=True, rename="camel"):
-    """The `data` of `call.connect`."""
-
-    ring_time_seconds: int = DEFAULT_RING_TIME_S
 
 
 class CallEventData(Struct, frozen=True, omit_defaults=True):

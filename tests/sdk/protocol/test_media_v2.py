@@ -37,7 +37,7 @@ from telcoflow_sdk.protocol.media_events import (
     MediaOutput,
     Progressed,
 )
-from telcoflow_sdk.protocol.messages import InterruptResult
+from telcoflow_sdk.protocol.messages import InterruptResult, MarkData
 from telcoflow_sdk.protocol.positions import build_audio
 from telcoflow_sdk.protocol.resuming import ResumingLink, Resumption
 from telcoflow_sdk.protocol.sequence import MAX_KEPT
@@ -144,7 +144,7 @@ def test_a_change_of_mode_waits_for_no_audio() -> None:
 
 def test_a_mark_has_its_name() -> None:
     dialogue = answered()
-    dialogue.engine.send_command(CommandName.MARK, dialogue.now, mark="sentence")
+    dialogue.engine.send_command(CommandName.MARK, dialogue.now, content=MarkData("sentence"))
 
     (message,) = dialogue.said()
 
@@ -344,10 +344,10 @@ def test_a_goodbye_of_the_servers_ends_the_call() -> None:
 def test_what_is_said_without_a_link_is_said_over_the_next() -> None:
     dialogue = answered()
     dialogue.engine.link_lost(dialogue.now)
-    dialogue.engine.send_command(CommandName.MARK, dialogue.now, mark="a")
+    dialogue.engine.send_command(CommandName.MARK, dialogue.now, content=MarkData("a"))
     assert dialogue.said() == []
     dialogue.opens()
-    dialogue.engine.send_command(CommandName.MARK, dialogue.now, mark="b")
+    dialogue.engine.send_command(CommandName.MARK, dialogue.now, content=MarkData("b"))
     assert dialogue.said() == []
 
     said = dialogue.welcomes(seen=1)

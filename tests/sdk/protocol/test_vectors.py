@@ -27,6 +27,7 @@ from telcoflow_sdk.protocol.media import MediaEngine
 from telcoflow_sdk.protocol.media_events import (
     Answered,
     CommandSettled,
+    DigitPressed,
     EndCause,
     Ended,
     ErrorReported,
@@ -35,7 +36,7 @@ from telcoflow_sdk.protocol.media_events import (
     MarkReached,
     Progressed,
 )
-from telcoflow_sdk.protocol.messages import InterruptResult
+from telcoflow_sdk.protocol.messages import DtmfData, InterruptResult, MarkData, TransferData
 from telcoflow_sdk.protocol.positions import (
     Acknowledgement,
     AudioMessage,
@@ -252,9 +253,11 @@ def test_client_says_what_is_shown() -> None:
     send(CommandName.ANSWER)
     succeeds("k1")
     outbox.write(second * 2)
-    send(CommandName.MARK, mark="sentence-1")
+    send(CommandName.MARK, content=MarkData("sentence-1"))
+    send(CommandName.SEND_DTMF, content=DtmfData("12#"))
+    send(CommandName.TRANSFER, ring_time_s=30, content=TransferData("+15550777"))
     send(CommandName.CONNECT, ring_time_s=30)
-    succeeds("k3")
+    succeeds("k5")
     send(CommandName.WHISPER)
     outbox.write(second)
     for command in (CommandName.SPY, CommandName.BARGE, CommandName.PAUSE, CommandName.RESUME):
@@ -286,6 +289,7 @@ def test_client_understands_what_is_shown() -> None:
         GapHeard(5120.0, 40.0, GapCause.AGENT_SILENT),
         GapHeard(6120.0, 20.0, GapCause.CLIENT_LATE),
         GapHeard(7120.0, 60.0, GapCause.NETWORK_LATE),
+        DigitPressed("5", 120.0, 8120.0, 2),
         ErrorReported("MALFORMED_AUDIO", "half a sample"),
         Progressed(DialProgress.RINGING),
         Progressed(DialProgress.FAILED),
@@ -316,9 +320,9 @@ def test_server_understands_what_is_shown() -> None:
     refusals = {m["data"]["command_id"]: m["data"] for m in rest if not m["data"].get("success")}
     # Nobody could be called, so the modes are refused: in the words shown.
     shown = next(m["data"] for m in text("server") if m["data"].get("success") is False)
-    assert refusals.pop("k4") == shown
+    assert refusals.pop("k6") == shown
     # And the hang-up ended the ringing.
-    assert refusals.pop("k3")["error_code"] == ErrorCode.CALL_ENDED
+    assert refusals.pop("k5")["error_code"] == ErrorCode.CALL_ENDED
     assert {data["error_code"] for data in refusals.values()} <= {ErrorCode.INVALID_STATE}
 
 
