@@ -329,7 +329,13 @@ class SippyStack:
             # sippy sends the ACK where a Contact says; of a refusal it goes where the INVITE went.
             message.delHFs("contact")
             message.delHFs("record-route")
-        elif request.is_behind_nat and source is not None and message.countHFs("contact"):
+        elif (
+            request.is_behind_nat
+            and source is not None
+            and message.countHFs("contact")
+            # A proxy in between has its own way to the phone, and needs the Contact as it is.
+            and not message.countHFs("record-route")
+        ):
             url = message.getHFBody("contact").getUrl()
             url.host, url.port = message.getSource()
         self._guarded(lambda: on_response(response, time.monotonic()))
