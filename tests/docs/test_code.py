@@ -209,9 +209,9 @@ def test_every_message_is_shown() -> None:
 def test_configuration_is_accepted(block: Block, tmp_path: Path) -> None:
     file = tmp_path / "telcoflow.toml"
     file.write_text(block.text, encoding="utf-8")
-    variables = dict.fromkeys(re.findall(r'api_key_env = "(\w+)"', block.text), "secret")
+    names = re.findall(r'(?:api_key|password)_env = "(\w+)"', block.text)
 
-    load(file, variables)
+    load(file, dict.fromkeys(names, "secret"))
 
 
 def commands() -> list[tuple[str, str]]:
@@ -247,4 +247,4 @@ def test_command_exists(where: str, command: str, monkeypatch: pytest.MonkeyPatc
         case "source":
             assert arguments == [".venv/bin/activate"]
         case _:
-            assert program in {"pip", "git", "cd"}, where
+            assert program in {"pip", "git", "cd", "kamailio"}, where

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import aiohttp
 import pytest
@@ -13,16 +15,36 @@ from websockets.exceptions import ConnectionClosed
 
 from telcoflow_sdk.protocol.codes import EndReason
 from telcoflow_server.api.budget import MALFORMED_MESSAGES_ALLOWED
+from telcoflow_server.app import Server
+from telcoflow_server.settings import ConnectorSettings, ServerSettings, Settings
+from telcoflow_server.sip_settings import SipSettings, TrunkSettings
 from tests.support.exchange import MemoryPhone, Node
 from tests.support.pages import REFERENCE, blocks, prose, quoted, table
-from tests.support.server import HEADERS, control_url, http_url, sandbox
+from tests.support.server import CONNECTOR, HEADERS, KEY, control_url, http_url
 
 METRICS = REFERENCE / "metrics.md"
 
 
+@asynccontextmanager
+async def phone_server() -> AsyncIterator[Server]:
+    """Run a server with all that is counted: a trunk, too, which is not there."""
+    settings = Settings(
+        server=ServerSettings(port=0),
+        connectors=(ConnectorSettings(connector_uuid=CONNECTOR, api_key=KEY),),
+        sip=SipSettings(port=0, rtp_first_port=0, rtp_last_port=0),
+        trunks=(TrunkSettings(name="carrier", host="127.0.0.1", port=9, keep_alive_s=0),),
+    )
+    server = Server(settings)
+    await server.start()
+    try:
+        yield server
+    finally:
+        await server.stop()
+
+
 @pytest.mark.slow
 async def test_metrics_are_all_listed() -> None:
-    async with sandbox() as server, aiohttp.ClientSession() as http:
+    async with phone_server() as server, aiohttp.ClientSession() as http:
         async with connect(control_url(server), additional_headers=HEADERS) as socket:
             for _ in range(MALFORMED_MESSAGES_ALLOWED + 1):  # refused, and then closed
                 await socket.send("nonsense")

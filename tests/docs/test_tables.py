@@ -6,6 +6,7 @@ import importlib
 import re
 import tomllib
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,18 @@ from telcoflow_sdk.protocol.commands import (
     GapCause,
 )
 from telcoflow_sdk.protocol.states import CallState
-from telcoflow_server import simulation
+from telcoflow_server import simulation, udp
+from telcoflow_server.codec.table import offered
+from telcoflow_server.legs import rtp
 from telcoflow_server.loading import CLIENT_VARIABLES, load
 from telcoflow_server.media import credit, lead, playout, routing
 from telcoflow_server.media.routing import Audience, Listener, Slot, Stage
+from telcoflow_server.rtp import dtmf, latch
 from telcoflow_server.settings import GROUPS, KEYS
+from telcoflow_server.sip import digest, guard, negotiation, refresh, registrar
+from telcoflow_server.sip_settings import CODECS, ExtensionSettings, TrunkSettings
+from telcoflow_server.tables import TABLES
+from telcoflow_server.telephony import service
 from tests.support.pages import EXPLANATION, REFERENCE, ROOT, quoted, table
 
 WIRE = REFERENCE / "wire.md"
@@ -201,6 +209,16 @@ def test_settings_are_all_listed_with_their_defaults() -> None:
     assert listed == defaults
 
 
+SIP_EXAMPLES = {
+    "sip.port": "5061",
+    "sip.host": "192.0.2.7",
+    "sip.advertised_host": "192.0.2.7",
+    "sip.default_trunk": "carrier",
+    "sip.rtp_last_port": "20000",
+    "sip.min_expires_s": "120",
+}
+"""Values that are neither any word nor any number."""
+
 NEEDED_BY_OTHERS = {
     "TELCOFLOW_TLS_CERT_FILE": "a",
     "TELCOFLOW_TLS_KEY_FILE": "a",
@@ -215,15 +233,21 @@ def test_environment_variables_set_the_settings_they_are_listed_with(tmp_path: P
         value = examples.get(
             type(tomllib.loads(f"x = {default.strip('`')}")["x"]) if "`" in default else str
         )
-        wanted = value or {
-            "log.level": "debug",
-            "media.public_url": "wss://media",
-            "server.media_port": "1",
-            "admin.key": "sixteen-letters!",
-        }.get(quoted(key)[0], "here")
+        wanted = (
+            SIP_EXAMPLES.get(quoted(key)[0])
+            or value
+            or {
+                "log.level": "debug",
+                "media.public_url": "wss://media",
+                "server.media_port": "1",
+                "admin.key": "sixteen-letters!",
+            }.get(quoted(key)[0], "here")
+        )
         group, _, field = quoted(key)[0].partition(".")
 
-        settings = load(None, {**NEEDED_BY_OTHERS, quoted(variable)[0]: wanted})
+        file = tmp_path / "trunks.toml"
+        file.write_text('[[trunks]]\nname = "carrier"\nhost = "carrier.example"\n')
+        settings = load(file, {**NEEDED_BY_OTHERS, quoted(variable)[0]: wanted})
 
         default_value = getattr(GROUPS[group](), field)
         assert getattr(getattr(settings, group), field) != default_value, variable
@@ -241,7 +265,7 @@ def test_sample_configuration_and_reference_name_the_same_settings() -> None:
     for line in sample.splitlines():
         if match := re.match(r"#?\[+(\w+)\]+$", line):
             group = match[1]
-        elif (match := re.match(r"#(\w+) = ", line)) and group != "connectors":
+        elif (match := re.match(r"#(\w+) = ", line)) and group not in TABLES:
             named.add(f"{group}.{match[1]}")
 
     assert named == set(first_quoted(table(REFERENCE / "settings.md", "Settings")))
@@ -252,3 +276,70 @@ def test_as_many_ended_calls_are_kept_as_is_said() -> None:
     said = re.findall(r"last (\d+) ended calls are kept", page)
 
     assert {int(number) for number in said} == {simulation.FINISHED_CALLS_KEPT}
+
+
+@pytest.mark.parametrize(
+    ("heading", "settings"),
+    [("Trunks", TrunkSettings), ("Extensions", ExtensionSettings)],
+)
+def test_keys_of_tables_are_all_listed_with_their_defaults(heading: str, settings: type) -> None:
+    rows = table(REFERENCE / "settings.md", heading)
+
+    assert first_quoted(rows) == [field.name for field in fields(settings)]
+    if heading == "Trunks":
+        listed = {quoted(row[0])[0]: row[1] for row in rows if re.fullmatch(r"\d+|false", row[1])}
+        assert listed == {
+            field.name: str(field.default).lower()
+            for field in fields(settings)
+            if isinstance(field.default, int | float)
+        } | {"keep_alive_s": "30"}
+
+
+# --- phones --------------------------------------------------------------------------------------
+
+PHONES = EXPLANATION / "phones.md"
+
+
+def test_codecs_of_phones_are_those_offered() -> None:
+    listed = [
+        (row[0], rate_hz, row[2] if row[2].isdigit() else str(rate_hz))
+        for row in table(PHONES, "Offers and answers")
+        for rate_hz in map(int, re.findall(r"\d+", row[1]))
+    ]
+
+    assert listed == [
+        (codec.encoding, codec.sample_rate_hz, str(codec.clock_rate_hz)) for codec in offered()
+    ]
+    assert {name for name, _, _ in listed} == set(CODECS)
+
+
+def test_statuses_of_who_is_called_come_to_the_codes_listed() -> None:
+    said = {
+        int(status): quoted(row[1])[0]
+        for row in table(PHONES, "Calling a phone")
+        for status in re.findall(r"\b\d{3}\b", row[0])
+    }
+
+    assert said == {
+        status: f"CALL_{progress.name}" for status, progress in service.PROGRESS_OF_STATUS.items()
+    }
+    assert set(said.values()) <= set(ErrorCode)
+
+
+def test_numbers_of_the_page_on_phones_are_those_of_the_code() -> None:
+    page = PHONES.read_text(encoding="utf-8")
+
+    for text in (
+        f"sends nothing for {rtp.DEAD_AFTER_S:.0f} s",
+        f"rests for {udp.REST_S:.0f} s",
+        f"{udp.READ_AT_ONCE} packets each at most",
+        f"For {latch.LEARNING_PACKETS} packets",
+        f"for {dtmf.END_TIMEOUT_S * 1000:.0f} ms, once each",
+        f"Ours are {dtmf.DIGIT_MS} ms long with {dtmf.GAP_MS} ms between",
+        f"a session timer below {refresh.MIN_SESSION_S} s",
+        f"good for {digest.NONCE_LIFE_S:.0f} s",
+        f"up to {negotiation.MAX_PTIME_MS} ms",
+    ):
+        assert text in page
+    assert (guard.FREE_FAILURES, guard.MAX_FAILURES, guard.FORGET_S) == (3, 10, 300)
+    assert registrar.MAX_BINDINGS == 8

@@ -66,7 +66,7 @@ from telcoflow_server.udp import NoPortFree, PortPool
 
 logger = logging.getLogger(__name__)
 
-_FAILURES = {
+PROGRESS_OF_STATUS = {
     486: CalleeProgress.BUSY,
     600: CalleeProgress.BUSY,
     603: CalleeProgress.DECLINED,
@@ -315,7 +315,7 @@ class Telephony:
                 if event.sdp is not None:
                     dialog.take_answer(event.sdp.value)
             case Failed():
-                phone.progress = _FAILURES.get(event.status, CalleeProgress.UNREACHABLE)
+                phone.progress = PROGRESS_OF_STATUS.get(event.status, CalleeProgress.UNREACHABLE)
                 dialog.over()
             case Cancelled() | HungUp():
                 dialog.over()
