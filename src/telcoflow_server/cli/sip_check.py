@@ -175,14 +175,13 @@ async def _check(
 
     ticker = Ticker(tick)
     try:
-        await telephony.start()
-        ticker.start()
-        address = telephony.edge.address
-        _explain(settings, address[1], password, console)
         with stop_signals() as signals:
+            await telephony.start()
+            ticker.start()
+            _explain(settings, telephony.edge.address[1], password, console)
             await _watch_to_the_end(watch, calls, order, console, signals.first)
-        calls.end()
-        await asyncio.sleep(LOOK_S)  # the SIP process says goodbye, and counts
+            calls.end()
+            await asyncio.sleep(LOOK_S)  # the SIP process says goodbye, and counts
         return _evidence(settings, watch, calls, telephony)
     finally:
         ticker.stop()
