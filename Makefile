@@ -22,6 +22,11 @@ setup: .venv/installed .venv-published/installed  ## make .venv (everything test
 	scripts/venv .venv-published requirements-published.lock
 	@touch $@
 
+# What measures recorded speech compiles; only `make interop` needs it.
+.venv-interop/installed: requirements-interop.lock scripts/venv
+	scripts/venv .venv-interop requirements-interop.lock
+	@touch $@
+
 # --- daily work ---
 
 .PHONY: demo
@@ -31,6 +36,12 @@ demo: .venv/installed  ## a whole call on this machine: leaves demo-out/call.wav
 .PHONY: test
 test: setup  ## every test but the long ones, two at a time: many wait for a call to pass
 	$(BIN)/python -m pytest -n 2
+
+# Phones of others, installed if apt may; INTEROP_REQUIRED=1: one that is absent is a failure.
+.PHONY: interop
+interop: setup .venv-interop/installed  ## calls with phones of others: sipp, baresip, linphonec
+	scripts/peers
+	INTEROP=1 $(BIN)/python -m pytest -m "" --timeout 180 tests/interop
 
 .PHONY: test-long
 test-long: setup  ## the long tests, and ten minutes of 50 calls with faults
@@ -66,4 +77,4 @@ lock:  ## renew both lock files (needs uv)
 
 .PHONY: clean
 clean:  ## remove the environments and what tools left behind
-	rm -rf .venv .venv-published .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage demo-out dist
+	rm -rf .venv .venv-published .venv-interop .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage demo-out dist
