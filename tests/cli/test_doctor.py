@@ -44,7 +44,7 @@ def test_finds_this_machine_well() -> None:
     assert exit_code == 0
     assert set(found) == {
         "python", "libraries", "uvloop", "clock", "timer", "tick lateness", "file descriptors",
-        "settings", "control port", "media port", "recordings", "certificate", "server",
+        "settings", "control port", "media port", "phones", "recordings", "certificate", "server",
     }  # fmt: skip
     assert re.search(r"aiohttp \d+\.\d+", found["libraries"]["text"])
     assert re.search(r"p50 \d+\.\d\d ms", found["tick lateness"]["text"])
