@@ -1,6 +1,6 @@
 """Measures everything and prints tables: `make bench`, or `python -m benchmarks [PART ...]`.
 
-Not here: the soak (`soak.py`). Parts: buffer, sdk, server, stop, heard, stalls, outages; all
+Not here: the soak (`soak.py`). Parts: buffer, sdk, server, sip, stop, heard, stalls, outages; all
 without an argument.
 """
 
@@ -19,6 +19,7 @@ from benchmarks.positions import measure_heard, measure_outages, measure_stalls
 from benchmarks.progress import Progress, console
 from benchmarks.sdk import OURS, OURS_V2, PUBLISHED, Capacity, measure_capacity
 from benchmarks.server import measure_server
+from benchmarks.sip import measure_sip
 from benchmarks.stop import measure_stop
 
 T = TypeVar("T")
@@ -53,7 +54,13 @@ def _server() -> Iterator[tables.Table]:
         for protocol in (1, 2)
     )
     yield tables.of_server(v1, v2)
-    yield tables.of_profile(v2)
+    yield tables.of_profile("Server", v2.profile)
+
+
+def _sip() -> Iterator[tables.Table]:
+    capacity = _shown("calls of SIP phones, with an agent each", measure_sip)
+    yield tables.of_sip(capacity)
+    yield tables.of_profile("Phones", capacity.profile)
 
 
 def _stop() -> Iterator[tables.Table]:
@@ -80,6 +87,7 @@ PARTS = {
     "buffer": _buffer,
     "sdk": _sdk,
     "server": _server,
+    "sip": _sip,
     "stop": _stop,
     "heard": _heard,
     "stalls": _stalls,

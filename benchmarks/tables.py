@@ -15,6 +15,7 @@ from benchmarks.numbers import percentile
 from benchmarks.positions import HeardErrors, Outages, StallGaps
 from benchmarks.sdk import Capacity
 from benchmarks.server import ServerCapacity
+from benchmarks.sip import SipCapacity
 from benchmarks.stop import StopTime
 
 
@@ -115,12 +116,30 @@ def of_server(v1: ServerCapacity, v2: ServerCapacity) -> Table:
     )
 
 
-def of_profile(one: ServerCapacity) -> Table:
+def of_sip(one: SipCapacity) -> Table:
+    """What the server carries of SIP phones."""
+    return Table(
+        "Phones: SIP calls with G.711 and an agent each on one core until ticks are 5 ms late",
+        ("", "agents on v2", "target"),
+        [
+            ("calls", f"{one.calls}", ""),
+            ("tick lateness p50, ms", f"{one.p50_ms:.2f}", ""),
+            ("tick lateness p99, ms", f"{one.p99_ms:.2f}", "5"),
+            ("CPU % per call", f"{one.cpu_percent:.3f}", "0.25"),
+            ("kB per call", f"{one.memory_kb:.0f}", ""),
+            ("packets not there in time", f"{one.missing:.2%}", ""),
+            ("INVITE to 200 p50, ms", f"{one.setup_p50_ms:.1f}", ""),
+            ("INVITE to 200 p99, ms", f"{one.setup_p99_ms:.1f}", ""),
+        ],
+    )
+
+
+def of_profile(what: str, profile: Sequence[tuple[str, float]]) -> Table:
     """Where the server's time goes."""
     return Table(
-        "Server: where the time goes (cProfile, which makes short functions look dearer)",
+        f"{what}: where the time goes (cProfile, which makes short functions look dearer)",
         ("function, without what it calls", "share"),
-        [(name, f"{share:.1%}") for name, share in one.profile],
+        [(name, f"{share:.1%}") for name, share in profile],
     )
 
 
