@@ -45,7 +45,7 @@ def sip_check(
 
     Prints what to set in Linphone and in baresip, waits for a registration and a call, plays a
     sentence, records what comes, and says what went which way, and if not, why not: which
-    address, which port. The exit code is 0 if audio went both ways.
+    address, which port. The exit code is 1 if something is missing or broken.
 
     It takes the server's place: stop a server that uses the port.
     """
