@@ -31,6 +31,9 @@ FIRST_CALLS = 30
 SETTLE_S = 3.0
 """Jitter buffers find their depth, and the calls' beginnings are over."""
 
+PROFILED_SHARE = 1 / 3
+"""Of the core: enough that what the calls cost is seen, and room for what profiling costs."""
+
 MISSING = 0.001
 """So many packets not there in time are the load's fault, which has to share its core."""
 
@@ -49,7 +52,7 @@ class SipCapacity:
         missing: The share of packets that were not there when they were due.
         setup_p50_ms: From INVITE to 200, an agent's answer included, calls one after another.
         setup_p99_ms: Likewise.
-        profile: Function and share of the processor time, with half as many calls.
+        profile: Function and share of the processor time, with fewer calls.
     """
 
     calls: int
@@ -100,7 +103,7 @@ def _raise(node: Child, callers: Child, progress: Progress) -> SipCapacity:
             break
         best = (calls, step, (node.memory_bytes() - empty_bytes) / calls / 1000)
         full = calls / step.core_share
-        if not profile and calls > full / 2:
+        if not profile and step.core_share > PROFILED_SHARE:
             profile = node.ask("profile", seconds=PROFILE_S)
         calls += round(max(LEAST_STEP * calls, STRIDE * (full - calls)))
     assert best is not None, f"the server cannot carry {FIRST_CALLS} calls"

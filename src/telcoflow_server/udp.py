@@ -108,8 +108,8 @@ class PortPool:
         self._epoll = select.epoll()
         self._by_descriptor: dict[int, tuple[PortPair, socket.socket, bool]] = {}
         self._clock_offset_s = time.time() - time.monotonic()
-        self.unread_packets = 0
-        """Packets that a socket had beyond `READ_AT_ONCE`; the next tick read them."""
+        self.flooded_ticks = 0
+        """Ticks in which some socket had `READ_AT_ONCE` packets, and perhaps more for the next."""
 
     @property
     def used(self) -> int:
@@ -135,10 +135,19 @@ class PortPool:
             return
         # Wall-clock time may be set meanwhile; packets are seconds old at most.
         self._clock_offset_s = time.time() - time.monotonic()
-        for descriptor, _ in self._epoll.poll(_BUSY_POLL, 2 * len(self._by_descriptor)):
-            known = self._by_descriptor.get(descriptor)
-            if known is not None:
-                self._read(*known)
+        # A packet of each in turn: to ask whether any has another costs one call for all of them,
+        # and to try each one in vain would cost one for each.
+        for _ in range(READ_AT_ONCE):
+            ready = self._epoll.poll(_BUSY_POLL, 2 * len(self._by_descriptor))
+            if not ready:
+                return
+            for descriptor, _ in ready:
+                known = self._by_descriptor.get(descriptor)
+                if known is not None:
+                    self._read(*known)
+            if not self._by_descriptor:
+                return
+        self.flooded_ticks += 1
 
     def close(self) -> None:
         """Close everything."""
@@ -158,18 +167,12 @@ class PortPool:
             self._resting.append((time.monotonic() + REST_S, pair.port))
 
     def _read(self, pair: PortPair, one: socket.socket, is_rtcp: bool) -> None:
+        try:
+            data, ancillary, _, source = one.recvmsg(MAX_DATAGRAM_BYTES, _ANCILLARY_BYTES)
+        except OSError:
+            return  # an earlier packet of ours met a closed port: not this socket's fault
         received = pair.received_rtcp if is_rtcp else pair.received
-        for _ in range(READ_AT_ONCE):
-            try:
-                data, ancillary, _, source = one.recvmsg(MAX_DATAGRAM_BYTES, _ANCILLARY_BYTES)
-            except BlockingIOError:
-                return
-            except OSError:
-                continue  # an earlier packet of ours met a closed port: not this socket's fault
-            received(data, (source[0], source[1]), self._arrived_s(ancillary))
-            if one.fileno() < 0:
-                return  # what it said ended the call
-        self.unread_packets += 1
+        received(data, (source[0], source[1]), self._arrived_s(ancillary))
 
     def _arrived_s(self, ancillary: list[tuple[int, int, bytes]]) -> float:
         for level, kind, value in ancillary:

@@ -144,7 +144,7 @@ def test_a_flood_is_read_little_by_little_and_delays_nobody_else(
     pool.read()
 
     assert (len(flood.rtp), calm.rtp) == (READ_AT_ONCE, [b"calm"])
-    assert pool.unread_packets == 1
+    assert pool.flooded_ticks == 1
     for _ in range(3):
         pool.read()
     assert len(flood.rtp) == READ_AT_ONCE * 4
