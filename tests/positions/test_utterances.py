@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 import telcoflow_sdk.events as events
 from telcoflow_sdk import ActiveCall, TelcoflowClient, TelcoflowClientConfig
 from telcoflow_sdk.testing import Sandbox, running, virtual_time
 
 PIECE = b"\x10\x10" * 4_800  # 200 ms
+
+
+async def serve(sandbox: Sandbox, on_call: Callable[[ActiveCall], Awaitable[None]]) -> None:
+    config = TelcoflowClientConfig.sandbox(**sandbox.credentials)
+    async with TelcoflowClient(config) as client:
+        client.on(events.INCOMING_CALL)(on_call)
+        await client.run_forever()
 
 
 @virtual_time
@@ -28,13 +36,7 @@ async def test_a_pause_in_the_first_utterance_is_part_of_it_if_ends_are_told(
         heard.append((await call.interrupt()).heard_ms)
         await call.close()
 
-    async def serve() -> None:
-        config = TelcoflowClientConfig.sandbox(**sandbox.credentials)
-        async with TelcoflowClient(config) as client:
-            client.on(events.INCOMING_CALL)(on_call)
-            await client.run_forever()
-
-    async with running(serve()):
+    async with running(serve(sandbox, on_call)):
         phone = await sandbox.dial()
         await phone.ended()
 
@@ -57,15 +59,34 @@ async def test_a_connect_that_is_called_off_while_audio_plays_rings_nobody(
         await asyncio.sleep(2)
         await call.close()
 
-    async def serve() -> None:
-        config = TelcoflowClientConfig.sandbox(**sandbox.credentials)
-        async with TelcoflowClient(config) as client:
-            client.on(events.INCOMING_CALL)(on_call)
-            await client.run_forever()
-
-    async with running(serve()):
+    async with running(serve(sandbox, on_call)):
         phone = await sandbox.dial()
         await phone.ended()
 
     assert callee.line.rung_ticks == 0
     assert len(phone.heard.samples[phone.heard.samples != 0]) == 48_000
+
+
+@virtual_time
+async def test_nothing_was_heard_of_an_utterance_that_was_ended_before_its_first_sample(
+    sandbox: Sandbox,
+) -> None:
+    """The utterance before it was told of, which the caller had heard whole."""
+    heard: list[float | None] = []
+
+    async def on_call(call: ActiveCall) -> None:
+        await call.answer()
+        await call.send_audio(PIECE)
+        call.end_utterance()
+        await call.drain()
+        for _ in range(2):
+            await call.send_audio(PIECE[:2_880])
+            call.end_utterance()
+        heard.append((await call.interrupt()).heard_ms)
+        await call.close()
+
+    async with running(serve(sandbox, on_call)):
+        phone = await sandbox.dial()
+        await phone.ended()
+
+    assert heard == [0.0]

@@ -74,7 +74,8 @@ class PositionedOutbox:
         played: Of these, what the server's mix was given.
         is_paused: Whether the server plays nothing for now.
         cleared_sent: `sent` of the generation before this one, when it was cleared.
-        cleared_begin: Where in it an utterance began behind the last end that was sent; -1: none.
+        cleared_begins: Where in it utterances began, behind the ends of others that were not
+            known to have been passed.
     """
 
     __slots__ = (
@@ -87,9 +88,10 @@ class PositionedOutbox:
         "_last_end",
         "_limit",
         "_sent_bytes",
+        "_sent_ends",
         "_unreceived",
         "_window",
-        "cleared_begin",
+        "cleared_begins",
         "cleared_sent",
         "generation",
         "is_paused",
@@ -105,13 +107,14 @@ class PositionedOutbox:
         self.played = 0
         self.is_paused = False
         self.cleared_sent = 0
-        self.cleared_begin = -1
+        self.cleared_begins: frozenset[int] = frozenset()
         self._heard = 0
         self._window = 0
         self._limit = 0  # up to where the server takes audio
         self._granted_at = 0.0  # when there was credit again
         self._ends: deque[int] = deque()  # of utterances, not yet sent
         self._last_end = -1  # of the last utterance whose end was sent
+        self._sent_ends: deque[int] = deque()  # of those that may not be played yet
         self._unreceived: deque[_Sent] = deque()
         self._again: deque[bytes] = deque()  # what a new link begins with
         self._sent_bytes = 0
@@ -140,7 +143,9 @@ class PositionedOutbox:
         Returns:
             The bytes dropped here; whole samples.
         """
-        self.cleared_begin = self._last_end if self.written > self._last_end else -1
+        ends, written = (*self._sent_ends, *self._ends), self.written
+        self.cleared_begins = frozenset(end for end in ends if end < written)
+        self._sent_ends.clear()
         dropped_bytes = self._buffer.clear() & ~1
         self.cleared_sent = self.sent
         self.generation += 1
@@ -201,6 +206,8 @@ class PositionedOutbox:
         if not had_credit and self._limit > self.sent:
             self._granted_at = now
         self.played = position.played
+        while self._sent_ends and self._sent_ends[0] < self.played:
+            self._sent_ends.popleft()
         self._heard = position.heard
         self.is_paused = position.is_paused
         unreceived = self._unreceived
@@ -226,6 +233,7 @@ class PositionedOutbox:
             if size >= up_to_end:
                 size, flags = up_to_end, END
                 self._last_end = self._ends.popleft()
+                self._sent_ends.append(self._last_end)
         if size == 0 and not flags:
             return None
         pcm = self._buffer.read(size)

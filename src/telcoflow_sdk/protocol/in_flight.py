@@ -49,7 +49,7 @@ class Waiting:
         patience_s: How long its answer may take, seconds from when it is sent.
         message: What to send; None once it was sent.
         sent: Of an interrupt on v2: what had left of the audio it drops, samples.
-        begin: Likewise: where an utterance begins that may not have arrived; -1: nowhere.
+        begins: Likewise: where utterances begin of which nothing may have been played.
     """
 
     name: CommandName
@@ -57,7 +57,7 @@ class Waiting:
     patience_s: float
     message: bytes | None
     sent: int | None = None
-    begin: int = -1
+    begins: frozenset[int] = frozenset()
 
     def interrupted(self, answer: object) -> InterruptResult:
         """Read what the server says of an interrupt; one that says nothing is no error."""
@@ -69,8 +69,9 @@ class Waiting:
             return result
         # What was still under way counts too, and only this end knows of it.
         dropped_bytes = max(0, self.sent - result.played) * BYTES_PER_SAMPLE
-        # Nothing was heard of what had not arrived; the server tells of the utterance before it.
-        heard_ms = 0.0 if result.played == self.begin else result.heard_ms
+        # Nothing was heard of an utterance of which nothing was played; the server may tell of the
+        # one before it.
+        heard_ms = 0.0 if result.played in self.begins else result.heard_ms
         return InterruptResult(dropped_bytes, heard_ms, result.played)
 
 
@@ -135,19 +136,19 @@ class CommandsInFlight:
             content = ConnectData(ring_time_seconds=ring_time_s)
         if content is not None:
             data = msgspec.structs.replace(data, data=msgspec.to_builtins(content))
-        sent, begin = None, -1
+        sent, begins = None, frozenset[int]()
         if positioned is not None and name in POSITIONED_COMMANDS:
             place = positioned.place
             if name is CommandName.INTERRUPT:
                 place = Place(positioned.generation, 0)
-                sent, begin = positioned.cleared_sent, positioned.cleared_begin
+                sent, begins = positioned.cleared_sent, positioned.cleared_begins
             data = msgspec.structs.replace(data, position=place)
         message = encode(Command(data=data))
         if held:
             self._outbox.mark(command_id)
             self._waiting[command_id] = Waiting(name, now + HOLD_S, patience_s, message)
             return command_id, None
-        self._waiting[command_id] = Waiting(name, now + patience_s, patience_s, None, sent, begin)
+        self._waiting[command_id] = Waiting(name, now + patience_s, patience_s, None, sent, begins)
         return command_id, message
 
     def release(self, now: float) -> bytes | None:
