@@ -1,9 +1,11 @@
-"""An agent that listens, waits for a pause, says back what it heard, and stops when talked over."""
+"""An agent that listens, waits for a pause, says back what it heard, and stops when talked over.
+
+It prints how much of an answer was heard: what a model would have to be told.
+"""
 
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator
 
 import webrtcvad
 
@@ -26,28 +28,26 @@ client = TelcoflowClient(config)
 @client.on(events.INCOMING_CALL)
 async def parrot(call: ActiveCall) -> None:
     await call.answer()
-    detector, heard = webrtcvad.Vad(3), bytearray()
+    detector, heard, pending = webrtcvad.Vad(3), bytearray(), b""
     is_talking, voiced, quiet = False, 0, 0
-    async for frame in frames(call):
-        heard += frame
-        voiced, quiet = (voiced + 1, 0) if detector.is_speech(frame, RATE_HZ) else (0, quiet + 1)
-        if not is_talking and voiced == BEGIN_FRAMES:
-            is_talking = True
-            await call.clear_send_audio_buffer()  # talked over? then not a word more
-        elif is_talking and quiet == PAUSE_FRAMES:
-            is_talking = False
-            await call.send_audio(bytes(heard[: -PAUSE_FRAMES * FRAME_BYTES]))
-        if not is_talking:
-            del heard[:-LEAD_IN_BYTES]
-
-
-async def frames(call: ActiveCall) -> AsyncIterator[bytes]:
-    pending = b""
     async for chunk in call.audio_stream():
         pending += chunk
         while len(pending) >= FRAME_BYTES:
-            yield pending[:FRAME_BYTES]
-            pending = pending[FRAME_BYTES:]
+            frame, pending = pending[:FRAME_BYTES], pending[FRAME_BYTES:]
+            heard += frame
+            is_voice = detector.is_speech(frame, RATE_HZ)
+            voiced, quiet = (voiced + 1, 0) if is_voice else (0, quiet + 1)
+            if not is_talking and voiced == BEGIN_FRAMES:
+                is_talking = True
+                interruption = await call.interrupt()  # talked over? then not a word more
+                if interruption.dropped_ms:
+                    print(f"{call.call_id}: heard {interruption.heard_ms} ms of it", flush=True)
+            elif is_talking and quiet == PAUSE_FRAMES:
+                is_talking = False
+                await call.send_audio(bytes(heard[: -PAUSE_FRAMES * FRAME_BYTES]))
+                call.end_utterance()  # what is heard of the next one counts from 0 again
+            if not is_talking:
+                del heard[:-LEAD_IN_BYTES]
 
 
 async def main() -> None:

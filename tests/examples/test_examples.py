@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import re
+import wave
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,7 +80,7 @@ def test_example_is_short_enough_to_copy(file: Path) -> None:
 
 
 def test_every_example_is_run_below() -> None:
-    run = {"coach.py", "echo.py", "handoff.py", "parrot.py", "record.py"}
+    run = {"announce.py", "coach.py", "echo.py", "handoff.py", "parrot.py", "record.py"}
     assert {file.name for file in EXAMPLES} == run
 
 
@@ -99,8 +101,9 @@ async def test_parrot_waits_for_a_pause_says_it_back_and_stops_when_talked_over(
     # 3.3 s of speech, 0.6 s of pause: the parrot talks from 4.1 s on and is talked over at 5 s.
     talks = ("--play", speech.INTERRUPTION, "--play-at", "0.2")
     interrupts = ("--play", speech.GOODBYE, "--play-at", "5")
-    async with example("parrot.py", server.url):
+    async with example("parrot.py", server.url) as agent:
         call = await place(server, tmp_path, *talks, *interrupts, "--hang-up-after", "8")
+        told = await agent.line()
 
     start_ms = call.answered_ms
     found = interruption(call.said, call.heard, RATE_HZ, start_ms + 4900, call.clears)
@@ -109,6 +112,9 @@ async def test_parrot_waits_for_a_pause_says_it_back_and_stops_when_talked_over(
     assert audible(call.heard, start_ms + 4000, found.clear_ms)  # says it back
     assert not audible(call.heard, found.clear_ms + 200, found.clear_ms + 600)  # falls silent
     assert audible(call.heard, found.clear_ms + 700, start_ms + 8000)  # and listens on
+    heard_ms = next(clear.heard_ms for clear in call.clears if clear.at_ms == found.clear_ms)
+    assert told == f"{call.call_id}: heard {heard_ms} ms of it"
+    assert 500 < heard_ms < 2000
 
 
 @pytest.mark.slow
@@ -175,6 +181,39 @@ async def test_handoff_says_goodbye_when_the_callee_is_busy(
     assert said_so == f"{call.call_id}: CALL_BUSY"
     assert "CONNECTED" not in call.entered_ms
     assert 24 <= np.count_nonzero(amplitudes(call.heard, 300) > 5000) <= 25
+
+
+@pytest.mark.slow
+async def test_announce_plays_its_files_tells_what_was_heard_and_hangs_up(
+    server: Sandbox, tmp_path: Path
+) -> None:
+    # 24 kHz: what is heard is what is in the files, bit for bit.
+    files = [tmp_path / "welcome.wav", tmp_path / "goodbye.wav"]
+    said = [np.arange(1, 24_001, dtype="<i2") % 9_000 + 1, np.full(12_345, 2_000, "<i2")]
+    for file, samples in zip(files, said, strict=True):
+        with wave.open(str(file), "wb") as written:
+            written.setparams((1, 2, RATE_HZ, 0, "NONE", "not compressed"))
+            written.writeframes(samples.tobytes())
+
+    async with example("announce.py", server.url, *files) as agent:
+        call = await place(server, tmp_path)
+        lines = [await agent.line(), await agent.line()]
+
+    heard = call.heard[call.heard != 0]
+    assert np.array_equal(heard, np.concatenate(said))
+    pattern = rf"{call.call_id}: (\w+\.wav) heard at (\S+) ms"
+    told = [match.groups() for line in lines if (match := re.fullmatch(pattern, line))]
+    assert [name for name, _ in told] == ["welcome.wav", "goodbye.wav"]
+    last_ms = np.flatnonzero(call.heard)[-1] / 24
+    assert abs(float(told[1][1]) - last_ms) < 0.1
+
+
+@pytest.mark.slow
+async def test_announce_refuses_what_it_cannot_play(server: Sandbox, tmp_path: Path) -> None:
+    async with example("announce.py", server.url, speech.GOODBYE) as agent:  # 22050 Hz
+        finished = await agent.finished()
+
+    assert (finished.exit_code, finished.stderr[:6]) == (1, "usage:")
 
 
 @pytest.mark.slow

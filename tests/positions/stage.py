@@ -6,13 +6,16 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
+import numpy as np
+
 import telcoflow_sdk.events as events
 from telcoflow_sdk import ActiveCall, TelcoflowClient, TelcoflowClientConfig
+from telcoflow_sdk._asyncio.streams import AudioStream
 from telcoflow_sdk.testing import Sandbox
 from telcoflow_server.app import CONTROL_PATH
 from telcoflow_server.testing.memory import MemoryLink
 from telcoflow_server.testing.virtual import VirtualLoop
-from tests.positions.ruler import Samples, ruler
+from tests.positions.ruler import SAMPLES_PER_MS, Samples, ruler
 
 Handler = Callable[[ActiveCall], Awaitable[None]]
 
@@ -107,3 +110,44 @@ class Diary:
     def told(self, kind: str) -> list[tuple[object, ...]]:
         """Return what was told with each event of a kind."""
         return [details for _, one, details in self.entries if one == kind]
+
+
+class Ear:
+    """What comes out of an agent's `audio_stream`, in its place on the call's time axis.
+
+    Attributes:
+        gaps_ms: What each chunk said was missing before it.
+        first: Where the first chunk began, samples; -1 before.
+        ended: Set once the stream has ended.
+    """
+
+    def __init__(self) -> None:
+        self._chunks: list[bytes] = []
+        self.gaps_ms: list[float] = []
+        self.first = -1
+        self._end = -1
+        self.ended = asyncio.Event()
+
+    async def listen(self, stream: AudioStream) -> None:
+        """Take everything; each chunk must begin where the one before it ended."""
+        try:
+            await self._listen(stream)
+        finally:
+            self.ended.set()
+
+    async def _listen(self, stream: AudioStream) -> None:
+        async for chunk in stream:
+            assert stream.position_ms is not None
+            begin = round(stream.position_ms * SAMPLES_PER_MS)
+            if self.first < 0:
+                self.first = self._end = begin
+            assert begin == self._end, "a chunk out of its place"
+            self._chunks.append(chunk)
+            self._end += len(chunk) // 2
+            self.gaps_ms.append(stream.gap_ms)
+
+    @property
+    def timeline(self) -> Samples:
+        """What was heard, from the moment the call was placed."""
+        heard = np.frombuffer(b"".join(self._chunks), np.int16)
+        return np.concatenate((np.zeros(max(0, self.first), np.int16), heard))

@@ -121,6 +121,8 @@ async def converse(style: Style, way: Way, seed: int) -> Conversation:
         disturbing: asyncio.Task[None] | None = None
         for number in range(GENERATIONS):
             generation = await speak(call, speaker, style, chance)
+            if not generations:
+                generation.first, generation.begins = 0, [0, *generation.begins]
             generations.append(generation)
             if number == GENERATIONS - 1:
                 break
@@ -150,8 +152,7 @@ def check(conversation: Conversation) -> list[float]:
     frames_of_sound = np.flatnonzero(recording) // FRAME_SAMPLES
     assert report is not None
     assert len(report.clears) == len(generations) - 1
-    expected, errors = [ruler(0, generations[0].first)], []
-    heard = generations[0].first
+    expected, errors, heard = [], [], 0
     for number, generation in enumerate(generations):
         samples = generation.end - generation.first
         if generation.interruption is not None:

@@ -6,7 +6,7 @@ Time is the number of ticks that were run; a ten-minute call takes a second or t
 from __future__ import annotations
 
 from itertools import count
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 import numpy as np
@@ -166,6 +166,12 @@ class MemoryAgent:
         raise AssertionError("the call took it for a command")
 
 
+class Speaking(Protocol):
+    """An agent that answers its credit between two ticks."""
+
+    def serve(self) -> None: ...
+
+
 class Node:
     """An exchange with one connector, `c1`, and one client process that is set up."""
 
@@ -174,6 +180,7 @@ class Node:
         *,
         ring_timeout_s: float = 60.0,
         call_duration_s: float = 3600.0,
+        media_grace_s: float = 10.0,
         calls_per_connector: int | None = None,
         dialer: Dialer | None = None,
         audio_mode: str = "mixed",
@@ -185,6 +192,7 @@ class Node:
             ids.__next__,
             ring_timeout_s=ring_timeout_s,
             call_duration_s=call_duration_s,
+            media_grace_s=media_grace_s,
             calls_per_connector=calls_per_connector,
             dialer=dialer,
         )
@@ -194,7 +202,7 @@ class Node:
         for _ in range(WELCOME_TICKS):
             self.exchange.board.tick()
         self.client_link.take()
-        self.agents: list[MemoryAgent] = []
+        self.agents: list[Speaking] = []
 
     def tell(self, **message: Any) -> None:
         """Send a message on the client's control link."""

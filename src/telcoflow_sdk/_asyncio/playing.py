@@ -10,7 +10,7 @@ import asyncio
 import inspect
 import os
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -24,7 +24,7 @@ AHEAD_MS = 100
 never be heard."""
 
 Producer = Callable[[int], Awaitable[BytesLike]]
-Source = BytesLike | str | os.PathLike[str] | AsyncIterator[BytesLike] | Producer
+Source = BytesLike | str | os.PathLike[str] | AsyncIterable[BytesLike] | Producer
 
 
 async def play(media: MediaConnection, audio_format: AudioFormat, source: Source) -> bool:
@@ -69,8 +69,8 @@ def _pieces(source: Source, audio_format: AudioFormat) -> _Pieces:
         return _from_file(Path(source), audio_format)
     if isinstance(source, bytes | bytearray | memoryview):
         return _from_bytes(source)
-    if isinstance(source, AsyncIterator):
-        return _from_iterator(source)
+    if isinstance(source, AsyncIterable):
+        return _from_iterator(aiter(source))
     if callable(source):
         return _Pieces(_checked(source), _nothing)
     raise TypeError(

@@ -7,6 +7,7 @@ Implements "A link, from its first message to its last" of docs/reference/wire-v
 from __future__ import annotations
 
 import hmac
+from collections import deque
 from collections.abc import Callable
 
 from telcoflow_sdk.audio.format import TICK_MS
@@ -14,6 +15,10 @@ from telcoflow_sdk.protocol.sequence import SeenMessages, SentMessages
 
 SILENT_TICKS = 5_000 // TICK_MS
 """A client that says nothing for so long is out of reach: it speaks twice a second."""
+
+
+SECRETS_KEPT = 100
+"""Links in a row of which the client may have got no welcome: minutes of trying once a second."""
 
 
 class Superseded(Exception):
@@ -42,25 +47,20 @@ class Resumption:
         self._new_secret = new_secret
         self._grace_ticks = grace_ticks
         self._epoch = 0
-        self._secret = ""
-        self._earlier_secret = ""
-        self._has_spoken = False  # on the link that there is, since `hello`
+        self._secrets: deque[str] = deque(maxlen=SECRETS_KEPT)  # the client has one of these
+        self._has_spoken = False  # on any link, since `hello`
         self._is_away = False
         self._quiet_ticks = 0  # since the client spoke or, while it is away, since it went
 
     @property
     def awaits_first_word(self) -> bool:
-        """Whether the client may not have the first secret yet: its token still opens a link."""
-        return self._epoch > 0 and self._earlier_secret == "" and not self._has_spoken
+        """Whether the client may have no secret yet: its token still opens a link."""
+        return self._epoch > 0 and not self._has_spoken
 
     def is_opened_by(self, secret: str) -> bool:
         """Return whether a link with this secret may replace the one there is, or was."""
-        # Both are compared, each in constant time: the time tells nothing.
-        matches = [
-            hmac.compare_digest(secret.encode(), known.encode())
-            for known in (self._secret, self._earlier_secret)
-            if known
-        ]
+        # All are compared, each in constant time: the time tells nothing.
+        matches = [hmac.compare_digest(secret.encode(), known.encode()) for known in self._secrets]
         return any(matches)
 
     def begin(self, epoch: int) -> str:
@@ -75,18 +75,17 @@ class Resumption:
         if epoch <= self._epoch:
             raise Superseded
         self._epoch = epoch
-        self._earlier_secret, self._secret = self._secret, self._new_secret()
-        self._has_spoken = False
         self._is_away = False
         self._quiet_ticks = 0
-        return self._secret
+        self._secrets.append(self._new_secret())
+        return self._secrets[-1]
 
     def spoke(self) -> None:
         """The client said something on the new link: so it has the new secret."""
         self._quiet_ticks = 0
-        if not self._has_spoken:
-            self._has_spoken = True
-            self._earlier_secret = ""
+        self._has_spoken = True
+        while len(self._secrets) > 1:
+            self._secrets.popleft()
 
     def lose(self) -> None:
         """The link is gone."""

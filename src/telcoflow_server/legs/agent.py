@@ -30,6 +30,9 @@ from telcoflow_server.media.routing import Audience
 
 MAX_UNSENT_MS = 250
 """Beyond this the agent is behind; more in the transport would only make it hear older sound."""
+UNHEARD_TICKS = 760 // TICK_MS
+"""A client acknowledges twice a second: if nothing came for so long, its link may be lost, which is
+known later only. Until then nothing that it may ask for again is dropped."""
 STALLED_TICKS = 5_000 // TICK_MS
 """An agent that reads nothing for 5 s is taken for gone."""
 
@@ -104,6 +107,7 @@ class AgentLeg:
         self._link: MediaLink | None = None
         self._max_unsent_bytes = audio_format.ms_to_bytes(MAX_UNSENT_MS)
         self._unread_ticks = 0
+        self._unheard_ticks = 0
         self._frames_sent = 0
         self._seen_by_client = 0
         self._loop_lag_ms = 0
@@ -148,6 +152,7 @@ class AgentLeg:
         return self._seen_by_client
 
     def _acknowledged(self, acknowledgement: Acknowledgement) -> None:
+        self._unheard_ticks = 0
         self._seen_by_client = acknowledgement.seen
         self._feed.acknowledge(acknowledgement.received)
         self._loop_lag_ms = max(self._loop_lag_ms, acknowledgement.loop_lag_ms)
@@ -315,6 +320,9 @@ class AgentLeg:
 
     def put(self, tick: int, frame: NDArray[np.int16]) -> None:
         """Send one frame to the agent, unless it is behind: then keep the newest for it."""
+        self._unheard_ticks += 1
+        if self._positions is not None and self._unheard_ticks >= UNHEARD_TICKS:
+            self._feed.unlink()
         is_read = self._send(_MIXED_CHANNEL, tick, frame)
         # Who catches up after an outage reads, though frames wait for it.
         is_behind = self._feed.is_waiting and not (is_read and self._feed.is_catching_up)

@@ -30,14 +30,23 @@ def test_frames_leave_in_order_with_their_place() -> None:
     feed = Feed(0)
     put(feed, 5)
     put(feed, 6)
-    assert feed.is_waiting
 
     first, second = sent(feed)
 
     assert (first.offset, first.end, second.offset) == (5 * FRAME, 6 * FRAME, 6 * FRAME)
     assert (first.channel, first.is_discontinuous) == (0, False)
-    assert not feed.is_waiting
     assert feed.next() is None
+
+
+def test_what_was_not_sent_waits() -> None:
+    feed = Feed(0)
+    waiting = [feed.is_waiting]
+    put(feed, 0)
+    waiting.append(feed.is_waiting)
+    sent(feed)
+    waiting.append(feed.is_waiting)
+
+    assert waiting == [False, True, False]
 
 
 def test_the_newest_wait_for_an_agent_that_is_behind_and_the_hole_is_told_once() -> None:

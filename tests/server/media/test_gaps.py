@@ -29,7 +29,6 @@ def test_cause_is_what_the_client_told(
 
 def test_gaps_are_counted_by_cause_and_told_once() -> None:
     log = GapLog()
-    assert log.last is None
     gaps = (
         Gap(100, 40, GapCause.CLIENT_LATE),
         Gap(300, 20, GapCause.NETWORK_LATE),
@@ -45,6 +44,10 @@ def test_gaps_are_counted_by_cause_and_told_once() -> None:
     assert log.by_cause == {GapCause.CLIENT_LATE: 2, GapCause.NETWORK_LATE: 1}
     assert log.take_untold() == gaps[1:]
     assert log.take_untold() == ()
+
+
+def test_there_is_no_last_gap_at_first() -> None:
+    assert GapLog().last is None
 
 
 def test_lists_are_bounded_and_all_gaps_are_counted() -> None:
