@@ -21,9 +21,8 @@ from telcoflow_sdk.call import ActiveCall
 from telcoflow_sdk.events import CallEvent
 from telcoflow_sdk.exceptions import (
     BufferClosedError,
-    BufferFullError,
     WSSCallClosedError,
-    WSSCallError,
+    WSSError,
 )
 from telcoflow_sdk.model_side import ModelError, pcm_of_model, raise_explained, read_pcm
 from telcoflow_sdk.playback import Interruption, Playback
@@ -299,15 +298,15 @@ class Bridge:
             if has_failed and self._apology is not None:
                 await self._apologise(self._apology)
             await self.call.close(drain_timeout_s=self._farewell_timeout_s)
-        except (WSSCallError, BufferClosedError) as error:
+        except WSSError as error:
             _logger.warning("call %s: hanging up failed: %s", self.call.call_id, error)
 
     async def _apologise(self, apology: bytes) -> None:
-        try:
-            await self.call.send_audio(apology)
-        except BufferFullError:
-            await self.call.interrupt()  # nobody would wait until it is said
-            await self.call.send_audio(apology)
+        playback = self.call.playback
+        left_ms = self._farewell_timeout_s * 1000 - self._format.bytes_to_ms(len(apology))
+        if playback.queued_ms + playback.in_flight_ms > left_ms:
+            await self.call.interrupt()  # nobody would hear it behind all that
+        await self.call.send_audio(apology)
 
 
 class _Block:

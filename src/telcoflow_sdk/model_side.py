@@ -64,7 +64,7 @@ def read_pcm(source: BytesLike | str | os.PathLike[str], audio_format: AudioForm
 def raise_explained(failure: BaseException, settings: str) -> NoReturn:
     """Raise what has failed as a `ModelError` that names the settings; the cause is attached.
 
-    The cause's own words are not repeated: services put into them what they were told.
+    The words of other libraries are not repeated: services put into them what they were told.
 
     Args:
         failure: Of a conversation.
@@ -75,6 +75,8 @@ def raise_explained(failure: BaseException, settings: str) -> NoReturn:
     """
     if isinstance(failure, ModelError) or not isinstance(failure, Exception):
         raise failure
+    if isinstance(failure, WSSError):
+        raise ModelError(f"the conversation with the model failed: {failure}") from failure
     name, status = type(failure).__name__, _status(failure)
     what = name if status is None else f"{name}, {status}"
     if status in _REFUSALS:

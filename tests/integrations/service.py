@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Generic, TypeVar
@@ -149,7 +150,9 @@ class Service(Generic[SessionT]):
 
 
 @asynccontextmanager
-async def serving(service: Service[SessionT], *paths: str) -> AsyncIterator[Service[SessionT]]:
+async def serving(
+    service: Service[SessionT], *paths: str, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[Service[SessionT]]:
     """Run a stand-in on a free port of this machine; fail if it was sent what it does not know."""
     listener = socket.create_server(("127.0.0.1", 0))
     # Else the kernel takes some megabytes, 40 s of a call, from a client that is not read.
@@ -160,12 +163,12 @@ async def serving(service: Service[SessionT], *paths: str) -> AsyncIterator[Serv
         app.router.add_get(path, service.answer)
     runner = web.AppRunner(app, shutdown_timeout=0.5)
     await runner.setup()
-    site = web.SockSite(runner, listener)
+    site = web.SockSite(runner, listener, ssl_context=tls)
     await site.start()
     host, port = runner.addresses[0][:2]
-    service.url = f"http://{host}:{port}"
+    service.url = f"{'http' if tls is None else 'https'}://{host}:{port}"
     try:
         yield service
     finally:
         await runner.cleanup()
-    assert service.violations == []
+    assert not service.violations, service.violations

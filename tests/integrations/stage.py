@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import struct
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -109,6 +110,25 @@ def apology_file(folder: Path) -> str:
     path = folder / "apology.wav"
     Heard(np.frombuffer(APOLOGY, "<i2").astype(np.int16)).save(path)
     return str(path)
+
+
+def wav(rate_hz: int, pcm: bytes) -> bytes:
+    """Return a WAV file, mono, 16 bits."""
+    head = struct.pack(
+        "<4sI4s4sIHHIIHH",
+        b"RIFF",
+        36 + len(pcm),
+        b"WAVE",
+        b"fmt ",
+        16,
+        1,
+        1,
+        rate_hz,
+        2 * rate_hz,
+        2,
+        16,
+    )
+    return head + struct.pack("<4sI", b"data", len(pcm)) + pcm
 
 
 async def example_finished(name: str, **variables: str) -> Finished:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -24,6 +23,7 @@ from tests.integrations.stage import (
     example_finished,
     listen_to,
     spoken,
+    wav,
 )
 from tests.support.commands import ROOT
 
@@ -87,25 +87,6 @@ async def test_a_service_that_is_not_there_is_said(
 
     assert spoken(phone.heard.samples) == APOLOGY
     assert "the conversation with the model failed (ConnectionRefusedError)" in caplog.text
-
-
-def wav(rate_hz: int, pcm: bytes) -> bytes:
-    """Return a WAV file, mono, 16 bits."""
-    head = struct.pack(
-        "<4sI4s4sIHHIIHH",
-        b"RIFF",
-        36 + len(pcm),
-        b"WAVE",
-        b"fmt ",
-        16,
-        1,
-        1,
-        rate_hz,
-        2 * rate_hz,
-        2,
-        16,
-    )
-    return head + struct.pack("<4sI", b"data", len(pcm)) + pcm
 
 
 async def say(session: OpenAISession, pcm: bytes) -> None:
@@ -212,6 +193,7 @@ async def test_a_wav_header_in_front_of_audio_of_the_right_kind_is_left_out(
     assert spoken(phone.heard.samples) == NEXT
 
 
+@pytest.mark.long  # until the buffers of both kernels are full
 async def test_a_service_that_stops_reading_is_given_up(
     sandbox: Sandbox,
     service: OpenAIService,
