@@ -19,6 +19,8 @@ LIBRARIES = {
     "gemini": "google.genai",
     "adk": "google.adk",
     "deepgram": "deepgram",
+    "pipecat": "pipecat",
+    "livekit": "livekit.agents",
 }
 """What the tests in a folder need."""
 
