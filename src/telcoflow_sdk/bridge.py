@@ -139,6 +139,16 @@ class Bridge:
         if failure is not None:
             raise_explained(failure, self._settings)
 
+    def stream(self, channel: int = 0) -> AudioStream:
+        """Return the iterator that `listening` takes a channel's audio from: where it stands.
+
+        Args:
+            channel: Of `ActiveCall.audio_stream`. Raises `ValueError` as that.
+        """
+        if channel not in self._streams:
+            self._streams[channel] = self.call.audio_stream(channel)
+        return self._streams[channel]
+
     @asynccontextmanager
     async def listening(
         self,
@@ -267,11 +277,9 @@ class Bridge:
             await truncate(cut)
 
     async def _listen(self, hear: Hear, channel: int, finish: Finish | None) -> None:
-        if channel not in self._streams:
-            self._streams[channel] = self.call.audio_stream(channel)
         if channel in self._not_handed:
             await self._hand(hear, self._not_handed.pop(channel), channel)
-        async for chunk in self._streams[channel]:
+        async for chunk in self.stream(channel):
             await self._hand(hear, chunk, channel)
         if finish is not None:
             await finish()

@@ -73,6 +73,8 @@ def raise_explained(failure: BaseException, settings: str) -> NoReturn:
     Raises:
         ModelError: always, but for what is no `Exception`: that is raised as it is.
     """
+    while isinstance(failure, ExceptionGroup):  # of a task group in the conversation
+        failure = failure.exceptions[0]
     if isinstance(failure, ModelError) or not isinstance(failure, Exception):
         raise failure
     if isinstance(failure, WSSError):

@@ -13,7 +13,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from telcoflow_sdk.testing import Heard, LivePhone, Sandbox, running
+from telcoflow_sdk.testing import LivePhone, Sandbox, running
 from tests.positions.ruler import FRAME_SAMPLES, SAMPLES_PER_MS, Reading, Samples, read, ruler
 from tests.support.commands import ROOT, Finished
 from tests.support.commands import running as process
@@ -105,10 +105,10 @@ APOLOGY = piece(2_500, 100)
 """What callers hear when the model fails."""
 
 
-def apology_file(folder: Path) -> str:
+def apology_file(folder: Path, rate_hz: int = 24_000) -> str:
     """Return the path of a WAV file with the apology."""
     path = folder / "apology.wav"
-    Heard(np.frombuffer(APOLOGY, "<i2").astype(np.int16)).save(path)
+    path.write_bytes(wav(rate_hz, APOLOGY))
     return str(path)
 
 
