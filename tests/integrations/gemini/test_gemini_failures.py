@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from telcoflow_sdk.testing import LivePhone, Sandbox
-from tests.integrations.gemini.conftest import variables_for
-from tests.integrations.gemini.standin import GeminiService, GeminiSession
+from tests.integrations.gemini_live import KEY, GeminiService, GeminiSession
 from tests.integrations.stage import (
     ANSWER,
     APOLOGY,
@@ -37,7 +36,7 @@ async def calling(
     **variables: str,
 ) -> AsyncIterator[LivePhone]:
     """Call an agent that has an apology."""
-    variables = variables_for(service) | {"APOLOGY_WAV": apology_file(folder)} | variables
+    variables = {"GEMINI_API_KEY": KEY, "APOLOGY_WAV": apology_file(folder)} | variables
     async with agent(sandbox, "gemini_live", monkeypatch, **variables):
         yield await dial(sandbox)
 

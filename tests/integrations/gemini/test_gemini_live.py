@@ -10,15 +10,13 @@ import pytest
 
 from telcoflow_sdk.testing import LivePhone, Sandbox
 from tests.integrations.findings import Findings
-from tests.integrations.gemini.conftest import variables_for
-from tests.integrations.gemini.standin import GeminiService, GeminiSession
+from tests.integrations.gemini_live import KEY, GeminiService, GeminiSession, say, whole_turn
 from tests.integrations.stage import (
     ANSWER,
     ANSWER_MS,
     MS,
     NEXT,
     agent,
-    chunks,
     dial,
     heard_frames,
     heard_of_answer,
@@ -49,20 +47,8 @@ class Stage:
 async def stage(
     sandbox: Sandbox, service: GeminiService, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Stage]:
-    async with agent(sandbox, "gemini_live", monkeypatch, **variables_for(service)):
+    async with agent(sandbox, "gemini_live", monkeypatch, GEMINI_API_KEY=KEY):
         yield Stage(sandbox, service)
-
-
-async def say(session: GeminiSession, pcm: bytes, size: int = 9_600) -> None:
-    """Send audio as fast as it goes."""
-    for chunk in chunks(pcm, size):
-        await session.say(chunk)
-
-
-async def whole_turn(session: GeminiSession, pcm: bytes, size: int = 9_600) -> None:
-    """Send an answer as fast as it goes."""
-    await say(session, pcm, size)
-    await session.end_turn()
 
 
 @pytest.mark.parametrize("size", [9_600, 4_801, 1])

@@ -9,16 +9,25 @@ TLS. The order of `interrupted`, `generationComplete` and `turnComplete` is docu
 from __future__ import annotations
 
 import base64
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
 from aiohttp import WSMsgType, web
 
-from tests.integrations.service import Service, Session, UnknownMessageError
+from tests.integrations.service import Service, Session, UnknownMessageError, serving
+from tests.support.certificates import Authority
 
 KEY = "key-of-the-stand-in"
-PATH = "/ws/google.ai.generativelanguage.v1beta.GenerativeService.BidiGenerateContent"
+PATHS = [
+    f"/ws/google.ai.generativelanguage.{version}.GenerativeService.BidiGenerateContent"
+    for version in ("v1beta", "v1alpha")  # the client's own, and that of `google-adk` 2.13.0
+]
 PCM = "audio/pcm;rate=24000"
 
 SETUP = {
@@ -134,3 +143,31 @@ class GeminiService(Service[GeminiSession]):
         await socket.prepare(request)
         await socket.close(code=1007, message=b"API key not valid. Please pass a valid API key.")
         return socket
+
+
+@asynccontextmanager
+async def serving_gemini(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[GeminiService]:
+    """Run the stand-in; the client trusts the authority in SSL_CERT_FILE."""
+    authority = Authority(folder)
+    certificate = authority.issue("service")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate.cert_file, certificate.key_file)
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.ca_file))
+    service = GeminiService()
+    async with serving(service, *PATHS, tls=context):
+        monkeypatch.setenv("GOOGLE_GEMINI_BASE_URL", service.url)
+        yield service
+
+
+async def say(session: GeminiSession, pcm: bytes, size: int = 9_600) -> None:
+    """Send audio as fast as it goes."""
+    for at in range(0, len(pcm), size):
+        await session.say(pcm[at : at + size])
+
+
+async def whole_turn(session: GeminiSession, pcm: bytes, size: int = 9_600) -> None:
+    """Send an answer as fast as it goes."""
+    await say(session, pcm, size)
+    await session.end_turn()
