@@ -1,6 +1,7 @@
 """Measures everything and prints tables: `make bench`, or `python -m benchmarks [PART ...]`.
 
-Not here: the soak (`soak.py`). Parts: buffer, sdk, server, stop; all without an argument.
+Not here: the soak (`soak.py`). Parts: buffer, sdk, server, stop, heard, stalls, outages; all
+without an argument.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ from typing import TypeVar
 from benchmarks import tables
 from benchmarks.buffers import measure_buffers
 from benchmarks.numbers import machine
+from benchmarks.positions import measure_heard, measure_outages, measure_stalls
 from benchmarks.progress import Progress, console
-from benchmarks.sdk import OURS, PUBLISHED, Capacity, measure_capacity
+from benchmarks.sdk import OURS, OURS_V2, PUBLISHED, Capacity, measure_capacity
 from benchmarks.server import measure_server
 from benchmarks.stop import measure_stop
 
@@ -33,22 +35,25 @@ def _buffer() -> Iterator[tables.Table]:
 
 
 def _sdk() -> Iterator[tables.Table]:
-    pairs: list[tuple[Capacity, Capacity]] = []
+    groups: list[tuple[Capacity, Capacity, Capacity]] = []
     for loop in ("asyncio", "uvloop"):
-        ours, published = (
+        ours, ours_v2, published = (
             _shown(
                 f"echo calls of {client.name} on {loop}", partial(measure_capacity, client, loop)
             )
-            for client in (OURS, PUBLISHED)
+            for client in (OURS, OURS_V2, PUBLISHED)
         )
-        pairs.append((ours, published))
-    yield tables.of_sdk(pairs)
+        groups.append((ours, ours_v2, published))
+    yield tables.of_sdk(groups)
 
 
 def _server() -> Iterator[tables.Table]:
-    capacity = _shown("calls on the server", measure_server)
-    yield tables.of_server(capacity)
-    yield tables.of_profile(capacity)
+    v1, v2 = (
+        _shown(f"calls on the server, agents on v{protocol}", partial(measure_server, protocol))
+        for protocol in (1, 2)
+    )
+    yield tables.of_server(v1, v2)
+    yield tables.of_profile(v2)
 
 
 def _stop() -> Iterator[tables.Table]:
@@ -59,7 +64,27 @@ def _stop() -> Iterator[tables.Table]:
     yield tables.of_stop(times)
 
 
-PARTS = {"buffer": _buffer, "sdk": _sdk, "server": _server, "stop": _stop}
+def _heard() -> Iterator[tables.Table]:
+    yield tables.of_heard(_shown("what interruptions say was heard", measure_heard))
+
+
+def _stalls() -> Iterator[tables.Table]:
+    yield tables.of_stalls(_shown("gaps while the agent's loop is blocked", measure_stalls))
+
+
+def _outages() -> Iterator[tables.Table]:
+    yield tables.of_outages(_shown("media sockets are cut", measure_outages))
+
+
+PARTS = {
+    "buffer": _buffer,
+    "sdk": _sdk,
+    "server": _server,
+    "stop": _stop,
+    "heard": _heard,
+    "stalls": _stalls,
+    "outages": _outages,
+}
 
 
 def main(names: list[str]) -> None:
@@ -70,7 +95,7 @@ def main(names: list[str]) -> None:
     if len(os.sched_getaffinity(0)) < 2:
         sys.exit("this needs two cores: one for what is measured, one for its load")
     named = machine()
-    console.print(f"{named}\nAbout four minutes. Leave the machine alone meanwhile.\n")
+    console.print(f"{named}\nAbout ten minutes. Leave the machine alone meanwhile.\n")
     found = [table for name in names or PARTS for table in PARTS[name]()]
     if console.is_terminal:
         for table in found:

@@ -18,6 +18,7 @@ import time
 from array import array
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +29,7 @@ from telcoflow_sdk.protocol.states import CallState
 from telcoflow_server.app import Server
 from telcoflow_server.call.exchange import NewCall
 from telcoflow_server.legs.simulated import Play, Script, SimulatedPhone
+from telcoflow_server.media.lead import LeadRange
 from telcoflow_server.media.sound import load_sound
 from telcoflow_server.settings import (
     SANDBOX_CONNECTOR,
@@ -54,17 +56,25 @@ _AUDIBLE = 104
 
 
 class TimedEar(SimulatedPhone):
-    """A caller who says nothing and notes when sound reached the ear: CLOCK_MONOTONIC, seconds."""
+    """A caller who says nothing and notes when sound reached the ear: CLOCK_MONOTONIC, seconds.
+
+    Attributes:
+        heard_s: When a frame with sound came.
+        heard_samples: How many of its samples were sound.
+    """
 
     def __init__(self) -> None:
         super().__init__(Script(is_patient=True))
         self.heard_s = array("d")
+        self.heard_samples = array("l")
 
     def put(self, tick: int, frame: NDArray[np.int16]) -> None:
         """Note the time if there is something to hear."""
         super().put(tick, frame)
-        if np.abs(frame.astype(np.int32)).max() >= _AUDIBLE:
+        samples = int((np.abs(frame.astype(np.int32)) >= _AUDIBLE).sum())
+        if samples:
             self.heard_s.append(time.monotonic())
+            self.heard_samples.append(samples)
 
 
 class Node:
@@ -115,6 +125,16 @@ class Node:
         """Tell when the ear heard sound."""
         return list(self._ear.heard_s)
 
+    async def heard_samples(self) -> list[tuple[float, int]]:
+        """Tell when the ear heard sound, and how many samples of it."""
+        return list(zip(self._ear.heard_s, self._ear.heard_samples, strict=True))
+
+    async def gaps(self) -> dict[str, Any]:
+        """Tell what gaps there were in what the ear heard."""
+        (call,) = (one for one in self._server.exchange.calls if one.identity.caller == EAR)
+        report = self._server.exchange.report(call)
+        return {"count": report.gap_count, "ms": report.gap_ms, "causes": report.gap_causes}
+
     async def lateness(self) -> dict[str, float]:
         """Tell how late the ticks were since the last time."""
         self._first_tick, late_ms = self._server.exchange.lateness_ms(self._first_tick)
@@ -156,20 +176,24 @@ class Node:
         return exchange.call_count
 
 
-async def main(media_url: str | None = None) -> None:
+async def main(media_url: str = "", lead_ms: str = "") -> None:
     """Serve until the input ends.
 
     Args:
         media_url: Where agents are told to open media links, if that is not the server itself.
+        lead_ms: The lead, if it is not to follow the gaps.
     """
     logging.getLogger("telcoflow_server").setLevel(logging.ERROR)
     settings = Settings(
         server=ServerSettings(port=0),
         connectors=(SANDBOX_CONNECTOR,),
-        media=MediaSettings(public_url=media_url),
+        media=MediaSettings(public_url=media_url or None),
         limits=LimitSettings(connection_attempts_per_minute=1_000_000),
     )
-    server = Server(settings, sandbox=True)
+    lead = None
+    if lead_ms:
+        lead = LeadRange(start_ms=int(lead_ms), min_ms=int(lead_ms), max_ms=int(lead_ms))
+    server = Server(settings, sandbox=True, lead=lead)
     await server.start()
     node = Node(server)
     await lines.serve(
@@ -180,6 +204,8 @@ async def main(media_url: str | None = None) -> None:
             "raise_to": node.raise_to,
             "ring_for_ear": node.ring_for_ear,
             "heard": node.heard,
+            "heard_samples": node.heard_samples,
+            "gaps": node.gaps,
             "lateness": node.lateness,
             "profile": node.profile,
         }

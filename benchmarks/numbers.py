@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import os
 import platform
-from array import array
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 
-def percentile(values: array[float] | list[float], percent: float) -> float:
+def percentile(values: Sequence[float], percent: float) -> float:
     """Return a percentile; infinity when nothing was measured, which is no good result."""
     return float(np.percentile(np.asarray(values), percent)) if len(values) else float("inf")
 

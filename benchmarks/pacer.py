@@ -1,11 +1,14 @@
-"""A load server that speaks protocol v1 to any client: paced frames out, echoes in, lateness.
+"""A load server that speaks media protocol v1, or v2: paced frames out, echoes in, lateness.
 
 Not here: a telephone network. It does as little as it can, so that the client under test is
-what gets slow first; it says how late it was itself. Implements docs/reference/wire.md.
+what gets slow first; it says how late it was itself. Implements docs/reference/wire.md, and
+docs/reference/wire-v2.md for clients that offer it.
 
 Each call gets one frame of 20 ms, every 20 ms; calls are spread evenly over these 20 ms. As
 our server, it keeps three frames requested. A frame's lateness is the time from when it was sent
 to when its echo arrived.
+
+Argument: 2 for protocol v2, where the client offers it.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import sys
 import time
 from array import array
 from collections import deque
@@ -22,6 +26,14 @@ import picows
 
 from benchmarks import lines
 from benchmarks.numbers import percentile
+from telcoflow_sdk.protocol.positions import (
+    ACKNOWLEDGEMENT,
+    AUDIO_HEADER_BYTES,
+    SUBPROTOCOL,
+    Position,
+    build_audio,
+    build_position,
+)
 from telcoflow_server.api.framing import BINARY, TEXT, unmasked
 
 FRAME_BYTES = 960
@@ -32,7 +44,8 @@ RINGING_AT_ONCE = 16
 """How many calls are being set up at a time while their number is raised."""
 
 
-AUDIO = unmasked(BINARY, b"\0" + bytes(range(1, 241)) * 4)
+PCM = bytes(range(1, 241)) * 4
+AUDIO = unmasked(BINARY, b"\0" + PCM)
 REQUEST = unmasked(
     TEXT,
     b'{"type":"buffer_request","data":'
@@ -222,13 +235,7 @@ class CallLink(picows.WSListener):
         if frame.msg_type == picows.WSMsgType.BINARY:
             self._echoed(frame.payload_size - 1)
         elif frame.msg_type == picows.WSMsgType.TEXT:
-            command = json.loads(frame.get_payload_as_bytes())["data"]
-            answer = {
-                "type": "command_response",
-                "data": {"command_id": command["command_id"], "success": True},
-            }
-            transport.send(picows.WSMsgType.TEXT, json.dumps(answer).encode())
-            self._pacer.add(self)
+            self._told(json.loads(frame.get_payload_as_bytes()))
         elif frame.msg_type == picows.WSMsgType.CLOSE:
             transport.disconnect()
 
@@ -236,6 +243,14 @@ class CallLink(picows.WSListener):
         """Called by picows."""
         self._raw = None
         self._pacer.remove(self)
+
+    def _told(self, message: dict[str, Any]) -> None:
+        self._say(answer_to(message))
+        self._pacer.add(self)
+
+    def _say(self, message: dict[str, Any]) -> None:
+        assert self._transport is not None, "messages come after the connection"
+        self._transport.send(picows.WSMsgType.TEXT, json.dumps(message).encode())
 
     def send_frame(self) -> None:
         """Send one frame and the requests that are due, in one write."""
@@ -256,12 +271,65 @@ class CallLink(picows.WSListener):
                 self._pacer.lateness_s.append(lateness_s)
 
 
-async def main() -> None:
+class PositionedCallLink(CallLink):
+    """The same on protocol v2: frames with their place, and a position in place of requests."""
+
+    def __init__(self, pacer: Pacer) -> None:
+        super().__init__(pacer)
+        self._offset = 0
+        self._received = 0
+
+    def on_ws_frame(self, transport: picows.WSTransport, frame: picows.WSFrame) -> None:
+        """Called by picows."""
+        if frame.msg_type == picows.WSMsgType.BINARY:
+            if frame.get_payload_as_memoryview()[0] == ACKNOWLEDGEMENT:
+                return
+            size = frame.payload_size - AUDIO_HEADER_BYTES
+            self._received += size // 2
+            self._echoed(size)
+        else:
+            super().on_ws_frame(transport, frame)
+
+    def _told(self, message: dict[str, Any]) -> None:
+        if message["type"] == "command":
+            self._say({**answer_to(message), "seq": 1})
+            self._pacer.add(self)
+            return
+        welcome = {"epoch": 1, "seen": 0, "generation": 0, "received": 0, "continues": [0]}
+        self._say({"type": "welcome", "data": {**welcome, "secret": "s", "grace_ms": 10_000}})
+
+    def send_frame(self) -> None:
+        """Send one frame and the position, in one write."""
+        if self._raw is None:
+            return
+        self.sent_s.append(time.monotonic())
+        audio = build_audio(0, 0, 0, 0, self._offset, PCM)
+        self._offset += FRAME_BYTES // 2
+        window = LEAD_FRAMES * FRAME_BYTES // 2
+        received = self._received
+        position = Position(0, received, received, window, received, 1, is_paused=False)
+        self._raw.write(unmasked(BINARY, audio) + unmasked(BINARY, build_position(position)))
+
+
+def answer_to(command: dict[str, Any]) -> dict[str, Any]:
+    """Return the answer to any command: it succeeded."""
+    command_id = command["data"]["command_id"]
+    return {"type": "command_response", "data": {"command_id": command_id, "success": True}}
+
+
+async def main(protocol: str = "1") -> None:
     """Serve clients, one after the other."""
     pacer = Pacer()
+    v2 = picows.WSUpgradeResponse.create_101_response({"Sec-WebSocket-Protocol": SUBPROTOCOL})
 
-    def link(request: picows.WSUpgradeRequest) -> picows.WSListener:
-        return CallLink(pacer) if request.path.startswith(b"/call") else ControlLink(pacer)
+    def link(
+        request: picows.WSUpgradeRequest,
+    ) -> picows.WSListener | picows.WSUpgradeResponseWithListener:
+        if not request.path.startswith(b"/call"):
+            return ControlLink(pacer)
+        if protocol == "2" and request.headers.get("Sec-WebSocket-Protocol") == SUBPROTOCOL:
+            return picows.WSUpgradeResponseWithListener(v2, PositionedCallLink(pacer))
+        return CallLink(pacer)
 
     server = await picows.ws_create_server(link, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
@@ -283,4 +351,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    lines.run(main(), "uvloop")
+    lines.run(main(*sys.argv[1:]), "uvloop")

@@ -45,9 +45,11 @@ class Client:
     module: str
     python: Path
     links: int
+    protocol: int = 1
 
 
 OURS = Client("telcoflow_sdk", "benchmarks.echo_ours", Path(sys.executable), links=1)
+OURS_V2 = replace(OURS, name="telcoflow_sdk, protocol v2", protocol=2)
 PUBLISHED = Client("telcoflow 1.0.0", "benchmarks.echo_published", PUBLISHED_PYTHON, links=40)
 
 
@@ -138,7 +140,7 @@ def _try(pacer: Child, agent: Child, progress: Progress) -> _Step:
 
 @contextmanager
 def _joined(client: Client, loop: str) -> Iterator[tuple[Child, Child]]:
-    with Child("benchmarks.pacer", core=PACER_CORE) as pacer:
+    with Child("benchmarks.pacer", (str(client.protocol),), core=PACER_CORE) as pacer:
         arguments = (pacer.ask("url"), loop)
         with Child(client.module, arguments, core=CLIENT_CORE, python=client.python) as agent:
             pacer.ask("join", links=client.links)

@@ -34,6 +34,7 @@ class ServerCapacity:
     """What the server can do.
 
     Attributes:
+        protocol: The media protocol that its agents speak.
         calls: The most whose p99 tick lateness stayed within `LATE_MS`.
         p99_ms: That lateness.
         cpu_percent: Of the core, per call, with so many calls.
@@ -41,6 +42,7 @@ class ServerCapacity:
         profile: Function and share of the processor time, with half as many calls.
     """
 
+    protocol: int
     calls: int
     p99_ms: float
     cpu_percent: float
@@ -55,11 +57,11 @@ class _Step:
     disturbed_share: float
 
 
-def measure_server(progress: Progress) -> ServerCapacity:
+def measure_server(protocol: int, progress: Progress) -> ServerCapacity:
     """Raise calls until ticks are late."""
     with (
         Child("benchmarks.node", core=SERVER_CORE) as node,
-        Child("benchmarks.agents", (node.ask("url"),), core=AGENT_CORE),
+        Child("benchmarks.agents", (node.ask("url"), str(protocol)), core=AGENT_CORE),
     ):
         empty_bytes = node.memory_bytes()
         calls, best = FIRST_CALLS, None
@@ -79,7 +81,7 @@ def measure_server(progress: Progress) -> ServerCapacity:
         assert best is not None, f"the server cannot carry {FIRST_CALLS} calls"
         calls, step, memory_kb = best
         cpu_percent = step.core_share / calls * 100
-        return ServerCapacity(calls, step.p99_ms, cpu_percent, memory_kb, profile)
+        return ServerCapacity(protocol, calls, step.p99_ms, cpu_percent, memory_kb, profile)
 
 
 def _best_of_tries(node: Child, calls: int, progress: Progress) -> _Step:

@@ -1,4 +1,4 @@
-"""How long the agent is still heard after it called `clear_send_audio_buffer`.
+"""How long the agent is still heard after it called `interrupt`.
 
 Not here: the agent (`talkers.py`), the phone (`node.py`). From the call of the method to the end
 of the last frame with sound at the phone's ear; both processes read the same CLOCK_MONOTONIC.
@@ -44,9 +44,9 @@ def measure_stop(calls: int, progress: Progress) -> StopTime:
         node.ask("raise_to", calls=calls)
         stopped_ms: list[float] = []
         while len(stopped_ms) < INTERRUPTIONS:
-            called_s = agent.ask("interrupt", times=AT_ONCE)
+            called = agent.ask("interrupt", times=AT_ONCE)
             heard_s = node.ask("heard")
-            stopped_ms += [_stop_s(at_s, heard_s) * 1000 for at_s in called_s]
+            stopped_ms += [_stop_s(at_s, heard_s) * 1000 for at_s, _ in called]
             progress.note(f"{len(stopped_ms)} of {INTERRUPTIONS} interruptions, {calls} calls")
         return StopTime(
             calls, percentile(stopped_ms, 50), percentile(stopped_ms, 99), max(stopped_ms)

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from rich.table import Table as RichTable
 
 from benchmarks.buffers import BufferTimes
+from benchmarks.numbers import percentile
+from benchmarks.positions import HeardErrors, Outages, StallGaps
 from benchmarks.sdk import Capacity
 from benchmarks.server import ServerCapacity
 from benchmarks.stop import StopTime
@@ -66,13 +68,13 @@ def of_buffers(times: Sequence[BufferTimes]) -> Table:
 TARGETS = {"asyncio": 3.5, "uvloop": 2.5}
 
 
-def of_sdk(pairs: Sequence[tuple[Capacity, Capacity]]) -> Table:
-    """Echo calls per core: pairs of ours and the published client's, on one loop each."""
+def of_sdk(groups: Sequence[tuple[Capacity, Capacity, Capacity]]) -> Table:
+    """Echo calls per core: ours on both protocols and the published client's, on one loop each."""
     rows: list[tuple[str, ...]] = []
-    for ours, published in pairs:
-        ratio = f"{ours.calls / published.calls:.1f}"
+    for ours, ours_v2, published in groups:
         target = f"{TARGETS[ours.loop]}"
-        rows.append(_sdk_row(ours, ratio, target))
+        rows.append(_sdk_row(ours, f"{ours.calls / published.calls:.1f}", target))
+        rows.append(_sdk_row(ours_v2, f"{ours_v2.calls / published.calls:.1f}", ""))
         rows.append(_sdk_row(published, "", ""))
     columns = (
         "client, event loop",
@@ -99,16 +101,16 @@ def _sdk_row(one: Capacity, ratio: str, target: str) -> tuple[str, ...]:
     )
 
 
-def of_server(one: ServerCapacity) -> Table:
-    """What the server carries."""
+def of_server(v1: ServerCapacity, v2: ServerCapacity) -> Table:
+    """What the server carries, with agents on either protocol."""
     return Table(
         "Server: calls on one core until ticks are 5 ms late",
-        ("", "measured", "target"),
+        ("", "agents on v2", "agents on v1", "target"),
         [
-            ("calls", f"{one.calls}", ""),
-            ("tick lateness p99, ms", f"{one.p99_ms:.2f}", "5"),
-            ("CPU % per call", f"{one.cpu_percent:.3f}", "0.25"),
-            ("kB per call", f"{one.memory_kb:.0f}", ""),
+            ("calls", f"{v2.calls}", f"{v1.calls}", ""),
+            ("tick lateness p99, ms", f"{v2.p99_ms:.2f}", f"{v1.p99_ms:.2f}", "5"),
+            ("CPU % per call", f"{v2.cpu_percent:.3f}", f"{v1.cpu_percent:.3f}", "0.25"),
+            ("kB per call", f"{v2.memory_kb:.0f}", f"{v1.memory_kb:.0f}", ""),
         ],
     )
 
@@ -131,4 +133,62 @@ def of_stop(times: Sequence[StopTime]) -> Table:
             (str(one.calls), f"{one.p50_ms:.1f}", f"{one.p99_ms:.1f}", f"{one.worst_ms:.1f}", "40")
             for one in times
         ],
+    )
+
+
+def of_heard(one: HeardErrors) -> Table:
+    """What interruptions said was heard, beside what was heard."""
+    return Table(
+        "Heard position: what interrupt() says, less what reached the phone's ear",
+        ("interruptions", "largest error, ticks", "mean error, ms", "exact to a tick"),
+        [
+            (
+                str(one.interruptions),
+                f"{one.worst_ms / 20:.2f}",
+                f"{one.mean_ms:.2f}",
+                f"{one.within_a_tick:.1%}",
+            )
+        ],
+    )
+
+
+def of_stalls(rows: Sequence[StallGaps]) -> Table:
+    """Gaps while the agent's event loop is blocked."""
+    leads = sorted({row.lead_ms for row in rows})
+    blocks = sorted({row.block_ms for row in rows})
+    found = {(row.block_ms, row.lead_ms): row for row in rows}
+    return Table(
+        "Gaps per minute while the agent's event loop is blocked at random, once a second",
+        ("blocked for", *(f"lead {lead_ms} ms" for lead_ms in leads)),
+        [
+            (
+                f"{block_ms} ms",
+                *(
+                    f"{found[block_ms, lead_ms].gaps_per_minute:.0f}"
+                    f" ({found[block_ms, lead_ms].mean_gap_ms:.0f} ms)"
+                    for lead_ms in leads
+                ),
+            )
+            for block_ms in blocks
+        ],
+    )
+
+
+def of_outages(one: Outages) -> Table:
+    """What a cut socket costs."""
+    return Table(
+        "A media socket is cut while the agent talks, milliseconds",
+        ("", "p50", "p99", "worst"),
+        [
+            ("silence at the phone's ear", *_three(one.silence_ms)),
+            ("until the client goes on", *_three(one.resumed_ms)),
+        ],
+    )
+
+
+def _three(values_ms: Sequence[float]) -> tuple[str, str, str]:
+    return (
+        f"{percentile(values_ms, 50):.1f}",
+        f"{percentile(values_ms, 99):.1f}",
+        f"{max(values_ms):.1f}",
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import random
 import sys
 import time
@@ -18,6 +19,7 @@ from benchmarks import lines
 from benchmarks.echo_ours import echo
 from telcoflow_sdk import (
     ActiveCall,
+    CallEvent,
     ClientEvent,
     TelcoflowClient,
     TelcoflowClientConfig,
@@ -43,18 +45,47 @@ async def main(base_url: str) -> None:
     )
     talking: asyncio.Queue[ActiveCall] = asyncio.Queue()
 
-    async def interrupt(times: int) -> list[float]:
-        """Talk and stop; tell when `clear_send_audio_buffer` was called: CLOCK_MONOTONIC."""
+    async def interrupt(times: int) -> list[tuple[float, float | None]]:
+        """Talk and stop; tell when `interrupt` was called (CLOCK_MONOTONIC), what was heard."""
         call = await talking.get()
-        called_s: list[float] = []
+        called: list[tuple[float, float | None]] = []
         for _ in range(times):
             await call.send_audio(SENTENCE)
             await asyncio.sleep(TALK_S + random.random() * 0.02)  # at any moment of a tick
-            called_s.append(time.monotonic())
-            await call.clear_send_audio_buffer()
+            called_s = time.monotonic()
+            interruption = await call.interrupt()
+            called.append((called_s, interruption.heard_ms))
             await asyncio.sleep(QUIET_S)
         talking.put_nowait(call)
-        return called_s
+        return called
+
+    async def block(block_ms: int, seconds: float) -> float:
+        """Talk without a pause while the event loop is blocked once a second; tell for how long."""
+        call = await talking.get()
+        begun_s = time.monotonic()
+        playing = asyncio.create_task(call.play(SENTENCE * math.ceil(seconds / 5 + 1)))
+        await asyncio.sleep(0.2)
+        while time.monotonic() - begun_s < seconds:
+            await asyncio.sleep(0.5 + random.random())
+            time.sleep(block_ms / 1000)  # noqa: ASYNC251 - what is measured
+        await call.interrupt()
+        await playing
+        talking.put_nowait(call)
+        return time.monotonic() - begun_s
+
+    resumed_ms: list[float] = []
+
+    async def talk(seconds: float) -> float:
+        """Begin to talk for so long."""
+        call = await talking.get()
+        call.on(CallEvent.MEDIA_RESUMED)(lambda one: resumed_ms.append(one.outage_ms))
+        await call.send_audio(SENTENCE * math.ceil(seconds / 5))
+        talking.put_nowait(call)
+        return seconds
+
+    async def outages_ms() -> list[float]:
+        """Tell how long the media link was away each time."""
+        return resumed_ms
 
     taken = 0
 
@@ -77,7 +108,15 @@ async def main(base_url: str) -> None:
             async for _ in call.audio_stream():
                 pass
 
-        await lines.serve({"interrupt": interrupt, "calls_taken": calls_taken})
+        await lines.serve(
+            {
+                "interrupt": interrupt,
+                "block": block,
+                "talk": talk,
+                "outages_ms": outages_ms,
+                "calls_taken": calls_taken,
+            }
+        )
 
 
 if __name__ == "__main__":

@@ -191,9 +191,9 @@ class ActiveCall:
     async def connect(self, ring_time_seconds: int = DEFAULT_RING_TIME_S) -> None:
         """Ring the number that was called, and bring the person who answers into the call.
 
-        Audio queued before is played first (at most 10 s, see `whisper`); nobody hears a call
-        that rings, so there nothing is waited for. Then the caller hears ringback, and whatever
-        else is sent. Returns when the callee has answered: all three hear each other.
+        Audio queued before is played first (over v1 at most 10 s, see `whisper`); nobody hears a
+        call that rings, so there nothing is waited for. Then the caller hears ringback, and
+        whatever else is sent. Returns when the callee has answered: all three hear each other.
 
         Args:
             ring_time_seconds: How long the callee is rung, 1 to 120 s.
@@ -206,8 +206,8 @@ class ActiveCall:
                 `INVALID_STATE`: it is connected, or another `connect` is in progress.
             WSSCallCommandTimeoutError: the server did not answer in time.
 
-        Cancellation: while queued audio plays, nobody is rung; later the ringing goes on, and
-            `state` tells. `close` and `disconnect` end it.
+        Cancellation: the ringing goes on, or begins in its place, and `state` tells. (Over v1
+            nobody is rung while queued audio plays.) `close` and `disconnect` end it.
         """
         check_ring_time(ring_time_seconds)
         if self._hang_up.is_running:
@@ -224,9 +224,10 @@ class ActiveCall:
         """Let the callee alone hear what is queued from now on; needs a connected call.
 
         What was queued before is heard by those who heard the agent until now: the change keeps
-        its place among the audio. It waits for the audio in front of it to leave, while what is
-        queued later waits behind it. A clear ends the wait. So do 10 s: what has not left by then
-        is dropped and counted, because nobody shall hear it whom it was not meant for.
+        its place among the audio, and returns at once. Over v1 it waits for the audio in front of
+        it to leave, while what is queued later waits behind it. A clear ends the wait. So do 10 s:
+        what has not left by then is dropped and counted, because nobody shall hear it whom it was
+        not meant for.
 
         Raises:
             WSSCallClosedError: the call has ended.
@@ -311,15 +312,15 @@ class ActiveCall:
 
         Cancellation: there is nothing to cancel.
         """
-        self._media.write(data)
+        self._media.audio.write(data)
 
     def send_audio_nowait(self, data: BytesLike) -> None:
         """Do what `send_audio` does, from any thread."""
-        self._media.write(data)
+        self._media.audio.write(data)
 
     def get_send_audio_buffer_size(self) -> int:
         """Return the bytes queued and not yet sent to the server; reaches 0."""
-        return self._media.outbox.queued_bytes
+        return self._media.audio.outbox.queued_bytes
 
     async def clear_send_audio_buffer(self) -> int:
         """Drop the queued audio, here and on the server: barge-in.
@@ -349,7 +350,7 @@ class ActiveCall:
         odd last byte is dropped. Without this, a silence of more than 240 ms ends an utterance;
         once it was called, nothing but it and an interruption does.
         """
-        self._media.end_utterance()
+        self._media.audio.end_utterance()
 
     async def drain(self) -> bool:
         """Wait until the last sample queued until now was played; over v1, until it has left.
@@ -359,7 +360,7 @@ class ActiveCall:
 
         Cancellation: loses nothing.
         """
-        return await self._media.played()
+        return await self._media.audio.played()
 
     async def mark(self, name: str) -> None:
         """Put a mark behind what is queued: MARK_PLAYED or MARK_CLEARED tells what became of it.
@@ -387,10 +388,10 @@ class ActiveCall:
         What was heard is told by the server 50 times a second. Over v1 only *queued* is known,
         and the rest is 0.
         """
-        positions = self._media.positions
+        positions = self._media.audio.positions
         if positions is not None:
             return positions.playback()
-        queued_ms = self._audio_format.bytes_to_ms(self._media.outbox.queued_bytes)
+        queued_ms = self._audio_format.bytes_to_ms(self._media.audio.outbox.queued_bytes)
         return Playback(queued_ms, 0.0, 0.0, is_paused=False, lead_ms=0.0)
 
     async def pause_playback(self) -> None:
@@ -403,11 +404,11 @@ class ActiveCall:
 
         Cancellation: playback may be paused.
         """
-        await self._media.pause()
+        await self._media.audio.pause()
 
     async def resume_playback(self) -> None:
         """Go on at the sample where `pause_playback` stopped. Raises as that."""
-        await self._media.resume()
+        await self._media.audio.resume()
 
     async def play(self, source: Source) -> bool:
         """Play a source to its end; it is read, or made, only as it is needed.
@@ -417,12 +418,12 @@ class ActiveCall:
 
         Args:
             source: PCM as for `send_audio`; the path of a WAV file in the call's format; an async
-                iterator of PCM, which is closed; or an `async def produce(n_bytes)` that returns
+                iterable of PCM, which is closed; or an `async def produce(n_bytes)` that returns
                 about so much PCM, and b"" at the end.
 
         Returns:
-            True: all of it was played (over v1: has left). False: an interruption or the end of
-            the call came first.
+            True: all of it was played (over v1: has left). False: an interruption, a hang-up or
+            the end of the call came first.
 
         Raises:
             ValueError: a WAV file in another format.
@@ -431,7 +432,7 @@ class ActiveCall:
 
         Cancellation: what is queued is played; the iterator is closed.
         """
-        return await play(self._media, self._audio_format, source)
+        return await play(self._media.audio, self._audio_format, source)
 
     def statistics(self) -> CallStatistics:
         """Return what went through the call so far."""
@@ -523,8 +524,8 @@ class ActiveCall:
     async def _interrupt(self) -> tuple[int, float | None]:
         if self.state is CallState.DISCONNECTED:
             return 0, 0.0
-        dropped_bytes = self._media.clear()
-        if self._media.positions is None and self._media.outbox.sent_bytes == 0:
+        dropped_bytes = self._media.audio.clear()
+        if self._media.audio.positions is None and self._media.audio.outbox.sent_bytes == 0:
             return dropped_bytes, 0.0  # the server never had any of it
         try:
             result = await self._media.command(CommandName.INTERRUPT)

@@ -37,6 +37,7 @@ from telcoflow_server.call.ports import Dialer
 from telcoflow_server.call.report import CallReport
 from telcoflow_server.call.session import Client, Session
 from telcoflow_server.keys import KeyFileError, digest_of, read_keys
+from telcoflow_server.media.lead import LeadRange
 from telcoflow_server.media.record import Recorder
 from telcoflow_server.settings import Settings, SettingsError
 from telcoflow_server.simulation import Folders, PhoneBook, Simulation
@@ -68,6 +69,7 @@ class Server:
         settings: Everything that can be set.
         sandbox: Serve simulated phones, too.
         dialer: The way to people who are called; in a sandbox that is the simulated phones.
+        lead: The range of the agents' leads; None: the usual one.
 
     Raises:
         SettingsError: a certificate, key or key file cannot be used.
@@ -79,7 +81,12 @@ class Server:
     """
 
     def __init__(
-        self, settings: Settings, *, sandbox: bool = False, dialer: Dialer | None = None
+        self,
+        settings: Settings,
+        *,
+        sandbox: bool = False,
+        dialer: Dialer | None = None,
+        lead: LeadRange | None = None,
     ) -> None:
         self._settings = settings
         self._phone_book = PhoneBook() if sandbox else None
@@ -98,6 +105,7 @@ class Server:
             ring_timeout_s=settings.calls.ring_timeout_s,
             call_duration_s=settings.limits.call_duration_s,
             media_grace_s=settings.calls.media_grace_s,
+            lead=lead,
             calls_per_connector=settings.limits.calls_per_connector,
             dialer=self._phone_book or dialer,
         )

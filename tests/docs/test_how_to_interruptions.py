@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import numpy as np
 import pytest
 
-import telcoflow_sdk.events as events
-from telcoflow_sdk import ActiveCall, TelcoflowClient, TelcoflowClientConfig
-from telcoflow_sdk.testing import LivePhone, PhoneState, Sandbox, virtual_time
+from telcoflow_sdk.testing import PhoneState, Sandbox, virtual_time
+from tests.support.answered import answered, heard_ms
 from tests.support.pages import ROOT, blocks
 
 PAGE = ROOT / "docs" / "how-to" / "interruptions.md"
@@ -32,22 +30,6 @@ def page() -> dict[str, Any]:
             exec(compile(block.text, block.name, "exec"), own)
             names |= own
     return names
-
-
-@asynccontextmanager
-async def answered(sandbox: Sandbox) -> AsyncIterator[tuple[ActiveCall, LivePhone]]:
-    config = TelcoflowClientConfig.sandbox(**sandbox.credentials)
-    async with TelcoflowClient(config) as client:
-        incoming: asyncio.Future[ActiveCall] = asyncio.get_running_loop().create_future()
-        client.on(events.INCOMING_CALL)(incoming.set_result)
-        phone = await sandbox.dial()
-        call = await incoming
-        await call.answer()
-        yield call, phone
-
-
-def heard_ms(phone: LivePhone) -> float:
-    return np.count_nonzero(phone.heard.samples) / 24
 
 
 async def pieces(*chunks: bytes) -> AsyncIterator[bytes]:
@@ -75,6 +57,24 @@ async def test_model_is_told_what_the_phone_heard(sandbox: Sandbox, page: dict[s
         assert before_ms == 1000
         assert told == [int(heard_ms(phone) - before_ms)]
         assert 1100 < told[0] <= 1234
+
+
+@virtual_time
+async def test_model_is_told_that_nothing_was_heard_of_an_answer_that_just_left(
+    sandbox: Sandbox, page: dict[str, Any]
+) -> None:
+    told: list[int] = []
+
+    async def truncate(audio_end_ms: int) -> None:
+        told.append(audio_end_ms)
+
+    async with answered(sandbox) as (call, _):
+        await page["say_answer"](call, pieces(SECOND))
+        await call.drain()
+        await page["say_answer"](call, pieces(SECOND))
+        await page["talked_over"](call, truncate)
+
+    assert told == [0]
 
 
 @virtual_time

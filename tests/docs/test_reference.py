@@ -11,7 +11,20 @@ import typer.core
 import typer.main
 
 import telcoflow_sdk
-from telcoflow_sdk import ActiveCall, TelcoflowClient, TelcoflowClientConfig, events, exceptions
+from telcoflow_sdk import (
+    ActiveCall,
+    AudioStream,
+    CallStatistics,
+    Interruption,
+    Mark,
+    Playback,
+    Resumption,
+    TelcoflowClient,
+    TelcoflowClientConfig,
+    events,
+    exceptions,
+)
+from telcoflow_sdk.audio.outbox import OutboxStatistics
 from telcoflow_server.cli.commands import app
 from tests.support.pages import REFERENCE, headings, quoted, table
 
@@ -19,6 +32,9 @@ SDK = REFERENCE / "sdk.md"
 
 FOR_THE_CLIENT = {"session_id", "media", "open", "leave"}
 """Members of a call that the client uses and applications do not."""
+
+FOR_THE_CALL = {"deliver", "end"}
+"""Members of a stream that the call uses."""
 
 
 def members(kind: type) -> set[str]:
@@ -70,6 +86,38 @@ def test_defaults_of_configurations_are_those_listed() -> None:
     assert set(rows) == set(arguments) - {"api_key", "connector_uuid"}
     for name in ("sample_rate", "buffer_size"):
         assert int(rows[name]) == arguments[name].default
+
+
+@pytest.mark.parametrize(
+    ("heading", "kind"),
+    [
+        ("Interruptions", Interruption),
+        ("Marks", Mark),
+        ("Playback", Playback),
+        ("If the media link is lost", Resumption),
+        ("Statistics", CallStatistics),
+    ],
+)
+def test_fields_of_what_a_call_tells_are_all_listed(heading: str, kind: type) -> None:
+    listed = [quoted(row[0])[0] for row in table(SDK, heading)]
+
+    assert listed == list(inspect.signature(kind).parameters)
+
+
+def test_counters_of_outgoing_audio_are_all_listed() -> None:
+    (row,) = (row for row in table(SDK, "Statistics") if quoted(row[0]) == ["outgoing"])
+
+    assert quoted(row[1]) == list(inspect.signature(OutboxStatistics).parameters)
+
+
+def test_members_of_a_stream_are_all_listed() -> None:
+    listed = {
+        code.removeprefix("await ").removesuffix("()")
+        for row in table(SDK, "Audio in")
+        for code in quoted(row[0])
+    }
+
+    assert listed == members(AudioStream) - FOR_THE_CALL
 
 
 def test_events_are_all_listed() -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from telcoflow_sdk.testing import Sandbox, virtual_time
-from tests.docs.test_how_to_interruptions import answered, heard_ms
+from tests.support.answered import answered, heard_ms
 from tests.support.pages import REFERENCE, quoted, table
 
 SAID = (np.arange(24_000) % 7_000 + 1).astype("<i2").tobytes()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import struct
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -20,8 +21,10 @@ import pytest
 import websockets
 from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as websocket
+from websockets.typing import Subprotocol
 
 from telcoflow_sdk.protocol.codec import MAX_MESSAGE_BYTES
+from telcoflow_sdk.protocol.positions import SUBPROTOCOL
 
 MIB = 1024 * 1024
 ALLOWED_BYTES = 2 * MIB
@@ -29,6 +32,8 @@ ALLOWED_BYTES = 2 * MIB
 
 ALLOWED_SILENT_BYTES = 64 * 1024
 """Per connection that never speaks: there may be thousands of them."""
+
+TAKES_LONG = (pytest.mark.long, pytest.mark.timeout(60))
 
 OFFENDERS = 5
 """At the same time."""
@@ -174,9 +179,43 @@ async def deaf_agent(server: Sandbox) -> None:
         socket.transport.abort()
 
 
+async def push_beyond_the_window(server: Sandbox) -> None:
+    """Protocol v2: sends audio whatever was granted."""
+    async with _answered_call(server, is_v2=True) as socket:
+        with contextlib.suppress(websockets.ConnectionClosed):
+            for number in range(400):
+                samples = (MAX_MESSAGE_BYTES - 16) // 2
+                await socket.send(
+                    struct.pack("<BBHIQ", 0, 4, 0, 0, number * samples) + bytes(samples * 2)
+                )
+
+
+async def marks_without_end(server: Sandbox) -> None:
+    """Sets marks where audio will never come, acknowledges nothing, and reads nothing."""
+    async with _answered_call(server, is_v2=True) as socket:
+        socket.transport.pause_reading()
+        with contextlib.suppress(websockets.ConnectionClosed):
+            for number in range(2, 6_000):
+                mark = {"command_id": "i" * 128, "command": "agent.mark", "timeout_ms": 1}
+                mark |= {"position": {"generation": 0, "offset": 2**40}}
+                mark |= {"data": {"name": "m" * 128}}
+                await socket.send(json.dumps({"type": "command", "seq": number, "data": mark}))
+                if number % 100 == 0:
+                    await asyncio.sleep(0.2)  # within the budget of a link
+        socket.transport.abort()
+
+
+async def deaf_client_of_v2(server: Sandbox) -> None:
+    """Reads nothing and acknowledges nothing of six seconds of a call, and lets it freeze."""
+    async with _answered_call(server, is_v2=True) as socket:
+        socket.transport.pause_reading()
+        await asyncio.sleep(6)
+        socket.transport.abort()
+
+
 @asynccontextmanager
 async def _answered_call(
-    server: Sandbox,
+    server: Sandbox, *, is_v2: bool = False
 ) -> AsyncIterator[ClientConnection]:
     base = server.address.replace("ws://", "http://")
     url = f"{server.address}/v1/agent/session-manager"
@@ -211,9 +250,16 @@ async def _answered_call(
         await control.send(json.dumps({"type": "session.ready", "sessionId": session_id}))
         call_in = await hear("call.in")
         headers = {"Authorization": f"Bearer {call_in['token']}"}
-        async with connect(call_in["url"], additional_headers=headers) as socket:
+        offers = [Subprotocol(SUBPROTOCOL)] if is_v2 else None
+        async with connect(
+            call_in["url"], additional_headers=headers, subprotocols=offers
+        ) as socket:
+            assert (socket.subprotocol is not None) is is_v2
+            if is_v2:
+                hello = {"epoch": 1, "seen": 0, "received": [0]}
+                await socket.send(json.dumps({"type": "hello", "data": hello}))
             answer = {"command_id": "a", "command": "call.answer", "timeout_ms": 10_000}
-            await socket.send(json.dumps({"type": "command", "data": answer}))
+            await socket.send(json.dumps({"type": "command", "seq": 1, "data": answer}))
             yield socket
 
 
@@ -229,6 +275,9 @@ async def _answered_call(
         ping_flood,
         talkative_deaf_agent,
         deaf_agent,
+        push_beyond_the_window,
+        pytest.param(marks_without_end, marks=TAKES_LONG),
+        pytest.param(deaf_client_of_v2, marks=TAKES_LONG),
     ],
 )
 async def test_an_offender_costs_at_most_two_mebibytes(

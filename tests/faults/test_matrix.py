@@ -10,12 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import telcoflow_sdk.events as events
 from telcoflow_sdk.protocol.codes import EndReason
 from telcoflow_sdk.testing import run_virtual
 from tests.support.faults import Fault
 from tests.support.faulty_call import (
     AGENT_SAYS,
     BEGINS_S,
+    CONNECT_S,
+    GREETING,
     LAST_WORDS,
     LOWEST,
     QUESTION,
@@ -31,8 +34,11 @@ from tests.support.faulty_call import (
 HARMLESS = (Fault.FREEZE, Fault.BYTEWISE)
 """What a media link survives: what was held up arrives, late."""
 
-NOTICED_S = 22.0
-"""After this a link that is dead without a word is taken for dead: 20 s, and a way to say so."""
+RESUMED = (Fault.CUT, Fault.STALL, Fault.AGENT_LEFT_OPEN, Fault.SERVER_LEFT_OPEN)
+"""What it does not survive; another link takes its place."""
+
+GRACE_S = 10.0
+"""How long a call waits for that."""
 
 RINGBACK_S = 1.02
 """The callee answers after a second; the tick on which it does belongs to the ringing."""
@@ -54,6 +60,11 @@ def run_without_a_trace(which: Which, fault: Fault, moment: Moment) -> Faulty:
     return outcome
 
 
+def agent_heard(outcome: Faulty) -> Samples:
+    """Return what of the caller's words came out of `audio_stream`."""
+    return said_by(np.frombuffer(bytes(outcome.agent_heard), np.int16), QUESTION)
+
+
 def ringback_s(heard: Samples) -> float:
     """Return for how long something else than speech was heard."""
     tone = (heard != 0) & (np.abs(heard.astype(np.int32)) < LOWEST)
@@ -65,7 +76,9 @@ def assert_people_were_well_treated(outcome: Faulty) -> None:
     assert_no_loop(caller, AGENT_SAYS)
     assert_no_loop(callee, AGENT_SAYS)
     assert_no_loop(callee, np.concatenate((QUESTION, LAST_WORDS)))
-    assert_no_loop(np.frombuffer(bytes(outcome.agent_heard), np.int16), QUESTION)
+    # The agent hears the last words if it could not do its part and is still there.
+    by_agent = np.frombuffer(bytes(outcome.agent_heard), np.int16)
+    assert_no_loop(by_agent, np.concatenate((QUESTION, LAST_WORDS)))
     assert ringback_s(caller) <= RINGBACK_S, "ringback goes on"
     if outcome.was_connected:
         last_words = callee[callee <= LAST_WORDS.max()]
@@ -98,18 +111,46 @@ def test_what_was_held_up_on_the_media_link_is_heard_late_and_whole(
 
 
 @pytest.mark.parametrize("moment", Moment)
-@pytest.mark.parametrize("fault", [one for one in Fault if one not in HARMLESS])
-def test_a_call_that_loses_its_media_link_ends_or_goes_on_without_the_agent(
+@pytest.mark.parametrize("fault", RESUMED)
+def test_a_media_link_that_is_lost_is_resumed_and_nothing_else_is(
     fault: Fault, moment: Moment
 ) -> None:
     outcome = run_without_a_trace(Which.MEDIA, fault, moment)
 
     assert_people_were_well_treated(outcome)
+    assert said_by(outcome.caller.heard.samples, AGENT_SAYS).tolist() == AGENT_SAYS.tolist()
+    assert agent_heard(outcome).tolist() == (QUESTION.tolist() if outcome.has_asked else [])
+    assert (outcome.reason, outcome.errors) == (EndReason.CALLER_HUNG_UP, [])
+    assert outcome.outages == {events.MEDIA_INTERRUPTED: 1, events.MEDIA_RESUMED: 1}
+    assert outcome.was_connected
+    assert outcome.is_well_again
+
+
+@pytest.mark.parametrize("moment", Moment)
+def test_a_media_link_that_is_too_slow_ends_no_call(moment: Moment) -> None:
+    outcome = run_without_a_trace(Which.MEDIA, Fault.SLOW, moment)
+
+    assert_people_were_well_treated(outcome)
+    heard = said_by(outcome.caller.heard.samples, AGENT_SAYS)
+    assert heard[: GREETING.size].tolist() == GREETING.tolist()
+    assert outcome.reason is EndReason.CALLER_HUNG_UP
+    assert outcome.outages[events.MEDIA_INTERRUPTED] == outcome.outages[events.MEDIA_RESUMED]
+    assert outcome.was_connected
+    assert outcome.is_well_again
+
+
+@pytest.mark.parametrize("moment", Moment)
+def test_a_call_whose_agent_cannot_come_back_ends_or_goes_on_without_it(moment: Moment) -> None:
+    outcome = run_without_a_trace(Which.MEDIA, Fault.GONE, moment)
+
+    assert_people_were_well_treated(outcome)
+    assert outcome.outages == {events.MEDIA_INTERRUPTED: 1}
     if outcome.was_connected:
         assert outcome.reason is EndReason.CALLER_HUNG_UP
     else:
         assert outcome.reason is EndReason.AGENT_LOST
-        assert outcome.ended_s <= BEGINS_S[moment] + NOTICED_S
+        assert outcome.ended_s == pytest.approx(BEGINS_S[moment] + GRACE_S, abs=0.05)
+    assert outcome.was_connected is (BEGINS_S[moment] >= CONNECT_S)
     assert outcome.is_well_again
 
 

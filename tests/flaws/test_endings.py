@@ -20,6 +20,7 @@ from telcoflow_sdk import (
 from telcoflow_sdk.testing import LiveCallee, LivePhone, Sandbox
 from telcoflow_server.app import CONTROL_PATH
 from telcoflow_server.call.exchange import Exchange
+from tests.support.bad_servers import RefusingServer, in_place_of
 from tests.support.traces import run_without_a_trace
 
 NOTICED_S = 0.1
@@ -70,10 +71,12 @@ async def handler_fails(now: InCall) -> None:
     now.fails.set()
 
 
-async def media_link_is_cut(now: InCall) -> None:
-    for link in now.sandbox.links:
-        if link.path != CONTROL_PATH:
-            link.cut()
+async def media_link_is_lost_for_good(now: InCall) -> None:
+    with in_place_of(now.sandbox.base_url, RefusingServer()):
+        for link in now.sandbox.links:
+            if link.path != CONTROL_PATH:
+                link.cut()
+        await asyncio.sleep(0.05)  # in virtual time: until another one was refused
 
 
 async def rung_out(now: InCall) -> None:
@@ -97,7 +100,7 @@ WAYS: list[tuple[CallState, Callable[[InCall], Awaitable[None]]]] = [
             close,
             disconnect,
             handler_fails,
-            media_link_is_cut,
+            media_link_is_lost_for_good,
             server_stops,
             client_leaves,
         )

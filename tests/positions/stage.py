@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+import types
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -18,19 +20,37 @@ from telcoflow_server.testing.virtual import VirtualLoop
 from tests.positions.ruler import SAMPLES_PER_MS, Samples, ruler
 
 Handler = Callable[[ActiveCall], Awaitable[None]]
+T = TypeVar("T")
 
 
 @asynccontextmanager
 async def serving(
     sandbox: Sandbox, handler: Handler, *, sample_rate: int = 24_000, audio_mode: str = "mixed"
 ) -> AsyncIterator[TelcoflowClient]:
-    """Let an agent take calls."""
+    """Let an agent take calls; if it fails, so does the block."""
+    block, failures = asyncio.current_task(), list[Exception]()
+    assert block is not None
+
+    async def guarded(call: ActiveCall) -> None:
+        try:
+            await handler(call)
+        except Exception as error:
+            failures.append(error)
+            block.cancel()
+            raise
+
     config = TelcoflowClientConfig.sandbox(
         **sandbox.credentials, sample_rate=sample_rate, audio_mode=audio_mode
     )
     async with TelcoflowClient(config) as client:
-        client.on(events.INCOMING_CALL)(handler)
-        yield client
+        client.on(events.INCOMING_CALL)(guarded)
+        try:
+            yield client
+        except asyncio.CancelledError:
+            if not failures:
+                raise
+            block.uncancel()
+            raise failures[0] from None
 
 
 def media_links(sandbox: Sandbox) -> list[MemoryLink]:
@@ -151,3 +171,38 @@ class Ear:
         """What was heard, from the moment the call was placed."""
         heard = np.frombuffer(b"".join(self._chunks), np.int16)
         return np.concatenate((np.zeros(max(0, self.first), np.int16), heard))
+
+
+def at_once(coroutine: Coroutine[Any, Any, T]) -> asyncio.Future[T]:
+    """Run a coroutine up to where it first waits, and the rest in a task.
+
+    So what an application does behind it in the same instant is behind it, and nothing between.
+    """
+    loop = asyncio.get_running_loop()
+    try:
+        first = coroutine.send(None)
+    except StopIteration as finished:
+        future: asyncio.Future[T] = loop.create_future()
+        future.set_result(finished.value)
+        return future
+    return loop.create_task(_rest(coroutine, first))
+
+
+async def _rest(coroutine: Coroutine[Any, Any, T], first: Any) -> T:
+    result: T = await _resumed(coroutine, first)
+    return result
+
+
+@types.coroutine
+def _resumed(coroutine: Coroutine[Any, Any, T], awaited: Any) -> Generator[Any, Any, T]:
+    while True:
+        try:
+            try:
+                got = yield awaited
+            except BaseException as error:
+                awaited = coroutine.throw(error)
+            else:
+                awaited = coroutine.send(got)
+        except StopIteration as finished:
+            result: T = finished.value
+            return result

@@ -15,7 +15,7 @@ from telcoflow_sdk.audio.format import TICK_MS
 from telcoflow_sdk.playback import Interruption
 from telcoflow_sdk.testing import LivePhone, Sandbox, run_virtual, virtual_time
 from tests.positions.ruler import FRAME_SAMPLES, SAMPLES_PER_MS, assert_heard_once, ruler
-from tests.positions.stage import Speaker, hold, media_links, outage, release, serving
+from tests.positions.stage import Speaker, at_once, hold, media_links, outage, release, serving
 
 GENERATIONS = 50
 """In each call; all but the last one are interrupted."""
@@ -130,8 +130,7 @@ async def converse(style: Style, way: Way, seed: int) -> Conversation:
                 disturbing = asyncio.create_task(disturb(sandbox, way, chance))
             if chance.random() < 0.9:
                 await asyncio.sleep(chance.uniform(0, 1.4))
-            generation.interruption = asyncio.ensure_future(call.interrupt())
-            await asyncio.sleep(0)  # it has begun: what is said from now on is new
+            generation.interruption = at_once(call.interrupt())
             if chance.random() < 0.1:
                 await generation.interruption
         assert await call.drain()
@@ -223,6 +222,69 @@ async def test_of_what_was_interrupted_before_its_first_frame_nothing_was_heard(
         await is_over.wait()
 
     assert heard_ms == [500.0, 0.0, 0.0, 0.0, 0.0, 0.0]
+
+
+@pytest.mark.parametrize("is_away", [False, True])
+@virtual_time
+async def test_nothing_was_heard_of_an_utterance_that_follows_one_that_was_heard_whole(
+    sandbox: Sandbox, is_away: bool
+) -> None:
+    heard_ms: list[float | None] = []
+    is_over = asyncio.Event()
+
+    async def agent(call: ActiveCall) -> None:
+        await call.answer()
+        await call.send_audio(ruler(0, 12_000).tobytes())
+        call.end_utterance()
+        assert await call.drain()
+        await asyncio.sleep(0.5)
+        losing = asyncio.create_task(outage(media_links(sandbox)[0], 1.0)) if is_away else None
+        await asyncio.sleep(0)
+        await call.send_audio(ruler(12_000, 12_000).tobytes())
+        interruption = await call.interrupt()
+        heard_ms.append(interruption.heard_ms)
+        assert interruption.dropped_ms == 500.0
+        if losing is not None:
+            await losing
+        is_over.set()
+
+    async with serving(sandbox, agent):
+        await sandbox.dial()
+        await is_over.wait()
+
+    assert heard_ms == [0.0]
+
+
+@virtual_time
+async def test_what_nobody_could_hear_was_not_heard(sandbox: Sandbox) -> None:
+    told: list[Interruption] = []
+    is_over = asyncio.Event()
+
+    async def agent(call: ActiveCall) -> None:
+        await call.answer()
+        await call.connect(20)
+        await call.send_audio(ruler(0, 12_000).tobytes())
+        await call.spy()
+        await call.send_audio(ruler(12_000, 12_000).tobytes())
+        await call.whisper()
+        await call.send_audio(ruler(24_000, 24_000).tobytes())
+        await asyncio.sleep(1.205)
+        told.append(await call.interrupt())
+        await asyncio.sleep(0.1)
+        is_over.set()
+
+    callee = sandbox.callee(after_s=0.0)
+    async with serving(sandbox, agent):
+        phone = await sandbox.dial()
+        await is_over.wait()
+        await phone.hang_up()
+
+    heard = callee.heard.samples
+    sounding = heard[heard != 0]
+    assert sounding.size > 12_000
+    assert sounding.tolist() == [*ruler(0, 12_000), *ruler(24_000, sounding.size - 12_000)]
+    heard_ms = sounding.size / SAMPLES_PER_MS
+    assert told == [Interruption(heard_ms, 1_500.0 - heard_ms)]
 
 
 @virtual_time

@@ -197,8 +197,10 @@ async def test_a_link_that_was_replaced_is_closed_and_what_it_still_brings_chang
         assert old.lost is not None
         assert old.lost[0] == 4421
         assert (welcome["received"], welcome["seen"], welcome["generation"]) == (480, 1, 0)
-        new.send(ruler(480, 960), offset=480)
+        new.send(ruler(240, 1_200), offset=240)  # what is there already is trimmed
         new.seq = 1
+        repeated = {"command_id": "x", "command": "call.disconnect", "timeout_ms": 10_000}
+        new.say(type="command", seq=1, data=repeated)  # a number seen before is ignored
         assert (await new.command("agent.mark", (0, 1_440), name="end"))["success"]
         await asyncio.sleep(0.2)
         assert call.phone.state is PhoneState.TALKING

@@ -136,7 +136,7 @@ async def test_cancelled_read_loses_no_audio() -> None:
         stream = session.call.audio_stream()
         reading = asyncio.ensure_future(anext(stream))
         await asyncio.sleep(0)
-        stream.deliver(FRAME)  # as the link does; cancelled before the reader gets to run
+        stream.deliver(FRAME, -1)  # as the link does; cancelled before the reader gets to run
 
         reading.cancel()
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from urllib.parse import urlsplit
 
-from telcoflow_sdk.protocol.link import Link, LinkEvents
+from telcoflow_sdk.protocol.link import Link, LinkError, LinkEvents, LinkRefused
 from telcoflow_server.testing.memory import MemoryLink
 from telcoflow_server.testing.virtual import LinkServer, VirtualLoop
 
@@ -39,6 +39,38 @@ class DroppingServer(MuteServer):
         link = await super().open_link(path, events, headers)
         asyncio.get_running_loop().call_soon(self.links[-1].cut)
         return link
+
+
+class RefusingServer:
+    """Answers every upgrade request with 401.
+
+    Attributes:
+        attempts: How many there were.
+    """
+
+    def __init__(self) -> None:
+        self.attempts = 0
+
+    async def open_link(self, path: str, events: LinkEvents, headers: Mapping[str, str]) -> Link:
+        """See `LinkServer`."""
+        self.attempts += 1
+        raise LinkRefused(401, "UNAUTHORIZED")
+
+
+class UnreachableServer:
+    """Lets every connection fail.
+
+    Attributes:
+        attempts: How many there were.
+    """
+
+    def __init__(self) -> None:
+        self.attempts = 0
+
+    async def open_link(self, path: str, events: LinkEvents, headers: Mapping[str, str]) -> Link:
+        """See `LinkServer`."""
+        self.attempts += 1
+        raise LinkError("connection refused")
 
 
 @contextmanager

@@ -11,11 +11,15 @@ from typing import Any
 
 from telcoflow_sdk.audio.format import AudioFormat
 from telcoflow_sdk.audio.outbox import Outbox
+from telcoflow_sdk.audio.positioned import PositionedOutbox
 from telcoflow_sdk.protocol.commands import CommandName
 from telcoflow_sdk.protocol.control import ControlEngine, ControlOutput
 from telcoflow_sdk.protocol.media import MediaEngine
 from telcoflow_sdk.protocol.media_events import CommandSettled, MediaOutput
+from telcoflow_sdk.protocol.positions import AudioMessage, Position, build_position, parse_audio
+from telcoflow_sdk.protocol.resuming import ResumingLink
 
+RATE_HZ = 24_000
 RING_TIME_S = 30
 
 
@@ -35,7 +39,7 @@ class MediaDialogue:
         ring_time_s: int | None = None,
     ) -> None:
         numbers = count(1)
-        self.outbox = Outbox(AudioFormat(24_000), 100_000)
+        self.outbox = Outbox(AudioFormat(RATE_HZ), 100_000)
         self.engine = MediaEngine(
             self.outbox,
             lambda: f"command-{next(numbers)}",
@@ -97,6 +101,69 @@ class MediaDialogue:
     def passes(self, seconds: float) -> None:
         self.now += seconds
         self.engine.expire(self.now)
+
+
+class PositionedDialogue(MediaDialogue):
+    """The same on protocol v2: the test has welcomed the engine over its first link."""
+
+    def __init__(self, *, channels: int = 1, ring_time_s: int | None = None) -> None:
+        super().__init__(channels=channels, ring_time_s=ring_time_s)
+        self.positioned = PositionedOutbox(self.outbox.intake)
+        self.resuming = ResumingLink(self.positioned, channels, RATE_HZ)
+        self.channels = channels
+        self._told = 0
+        self._epoch = 0
+        self.engine.agree_on_v2(self.resuming)
+        self.opens()
+        self.welcomes()
+
+    def opens(self) -> dict[str, Any]:
+        """Open a link; return the `hello`."""
+        self._epoch += 1
+        self.engine.link_opened()
+        (hello,) = self.said()
+        assert hello["type"] == "hello"
+        data: dict[str, Any] = hello["data"]
+        return data
+
+    def welcomes(self, **fields: Any) -> list[dict[str, Any]]:
+        """Welcome it; return what it says then."""
+        data = {
+            "epoch": self._epoch,
+            "seen": 0,
+            "generation": 0,
+            "received": 0,
+            "continues": [0] * self.channels,
+            "secret": f"secret-{self._epoch}",
+            "grace_ms": 10_000,
+        }
+        MediaDialogue.hears(self, "welcome", **(data | fields))
+        return self.said()
+
+    def hears(self, kind: str, **data: Any) -> None:
+        self._told += 1
+        message = {"type": kind, "seq": self._told, "data": data}
+        self.engine.receive_message(json.dumps(message).encode(), self.now)
+
+    def has(
+        self,
+        received: int,
+        *,
+        played: int = 0,
+        generation: int = 0,
+        window: int = 4_800,
+        seen: int = 0,
+    ) -> None:
+        """The server says how far it is."""
+        message = build_position(Position(generation, received, played, window, 0, seen, False))
+        assert self.engine.receive_binary(message, self.now, 0.0) is None
+
+    def sends_audio(self) -> list[AudioMessage]:
+        """Return the audio that leaves now."""
+        taken = []
+        while (message := self.positioned.next_message(self.now)) is not None:
+            taken.append(parse_audio(message))
+        return taken
 
 
 class ControlDialogue:

@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Protocol, Self
 
 from telcoflow_server.testing.memory import MemoryLink
+from telcoflow_server.testing.virtual import LinkServer, VirtualLoop
 
 BYTEWISE_BYTES_PER_S = 200_000
 """How fast bytes come one by one: the work of a read for each of them."""
@@ -34,6 +35,7 @@ class Fault(StrEnum):
     BYTEWISE = "byte at a time"
     AGENT_LEFT_OPEN = "half-open, the agent is not told"
     SERVER_LEFT_OPEN = "half-open, the server is not told"
+    GONE = "cut, and no way back"
 
 
 class Line(Protocol):
@@ -57,8 +59,11 @@ class Line(Protocol):
     def lose_agent(self) -> None:
         """Break every link; only the agent notices."""
 
+    def refuse(self) -> None:
+        """Let no link be opened."""
+
     def heal(self) -> None:
-        """Let everything pass again, first what was held."""
+        """Let everything pass again, first what was held, and links be opened."""
 
 
 def begin(fault: Fault, line: Line) -> None:
@@ -79,6 +84,9 @@ def begin(fault: Fault, line: Line) -> None:
             line.lose_server()
         case Fault.SERVER_LEFT_OPEN:
             line.lose_agent()
+        case Fault.GONE:
+            line.cut()
+            line.refuse()
 
 
 class MemoryLine:
@@ -91,6 +99,7 @@ class MemoryLine:
     def __init__(self, links: Sequence[MemoryLink]) -> None:
         self._links = list(links)
         self._pipes = [pipe for link in links for pipe in (link.up, link.down)]
+        self._refused: dict[str, LinkServer] = {}
 
     def cut(self) -> None:
         for link in self._links:
@@ -118,10 +127,23 @@ class MemoryLine:
             link.agent.vanish()
         self.hold()
 
+    def refuse(self) -> None:
+        servers = _virtual_loop().servers
+        self._refused |= servers
+        servers.clear()
+
     def heal(self) -> None:
+        _virtual_loop().servers.update(self._refused)
+        self._refused.clear()
         for pipe in self._pipes:
             pipe.rate_bytes_per_s = None
             pipe.release()
+
+
+def _virtual_loop() -> VirtualLoop:
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, VirtualLoop)
+    return loop
 
 
 class FaultProxy:
@@ -137,6 +159,7 @@ class FaultProxy:
         self._ways: set[_Way] = set()
         self.is_held = False
         self.is_bytewise = False
+        self.is_refusing = False
         self.bytes_per_s: float | None = None
 
     async def __aenter__(self) -> Self:
@@ -172,6 +195,9 @@ class FaultProxy:
     def go_bytewise(self) -> None:
         self.is_bytewise = True
 
+    def refuse(self) -> None:
+        self.is_refusing = True
+
     def lose_server(self) -> None:
         self._lose(is_agents=False)
 
@@ -181,6 +207,7 @@ class FaultProxy:
     def heal(self) -> None:
         self.is_held = False
         self.is_bytewise = False
+        self.is_refusing = False
         self.bytes_per_s = None
         for way in list(self._ways):
             way.go_on()
@@ -228,7 +255,9 @@ class _Way(asyncio.Protocol):
         sock = transport.get_extra_info("socket")
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._proxy.opened(self)
-        if self.other is None:
+        if self._proxy.is_refusing:
+            self.abort()
+        elif self.other is None:
             self._connecting = asyncio.get_running_loop().create_task(self._proxy.connect(self))
         else:
             self.other.other = self

@@ -7,9 +7,11 @@ party hears tells where it comes from, and that nothing was said twice or in a l
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,7 +58,7 @@ BEGINS_S = {
 """Seconds from the beginning of the call, when all goes well."""
 
 LAST_WORDS_S = 31.0
-"""By now a link that died at any moment was noticed."""
+"""By now a link that died at any moment was noticed, and is there again or not waited for."""
 
 
 def steps(first: int, duration_s: float) -> Samples:
@@ -91,8 +93,10 @@ class Faulty:
     Attributes:
         agent_heard: Everything that came out of `audio_stream`.
         errors: What the agent's handler was told by exceptions.
+        outages: How often the agent was told that its media link was lost, and that it is back.
         reason: Why the call ended.
         ended_s: When, seconds from its beginning.
+        has_asked: Whether the caller got to say the question.
         was_connected: Whether caller and callee talked.
         is_well_again: Whether the same client took another call afterwards.
         left: The tasks that were still there at the very end.
@@ -102,8 +106,10 @@ class Faulty:
     callee: LiveCallee
     agent_heard: bytearray = field(default_factory=bytearray)
     errors: list[str] = field(default_factory=list)
+    outages: Counter[str] = field(default_factory=Counter)
     reason: EndReason | None = None
     ended_s: float = 0.0
+    has_asked: bool = False
     was_connected: bool = False
     is_well_again: bool = False
     left: list[str] = field(default_factory=list)
@@ -117,14 +123,17 @@ async def run(which: Which, fault: Fault, moment: Moment) -> Faulty:
         client = TelcoflowClient(TelcoflowClientConfig.sandbox(**sandbox.credentials))
         heard = bytearray()
         errors: list[str] = []
+        outages: Counter[str] = Counter()
 
         @client.on(events.INCOMING_CALL)
         async def agent(call: ActiveCall) -> None:
+            for kind in (events.MEDIA_INTERRUPTED, events.MEDIA_RESUMED):
+                call.register_event_handler(kind, partial(_count, outages, kind))
             await _agent(call, heard, errors)
 
         async with client:
             began_s = loop.time()
-            outcome = Faulty(await sandbox.dial(), callee, heard, errors)
+            outcome = Faulty(await sandbox.dial(), callee, heard, errors, outages)
             healing: list[Callable[[], None]] = []
 
             def go_wrong() -> None:
@@ -143,6 +152,10 @@ async def run(which: Which, fault: Fault, moment: Moment) -> Faulty:
         task.get_name() for task in asyncio.all_tasks() if task is not asyncio.current_task()
     ]
     return outcome
+
+
+def _count(outages: Counter[str], kind: str, *_: object) -> None:
+    outages[kind] += 1
 
 
 async def _agent(call: ActiveCall, heard: bytearray, errors: list[str]) -> None:
@@ -181,6 +194,7 @@ async def _caller(outcome: Faulty, began_s: float) -> None:
 
     ending = asyncio.create_task(_end(outcome, began_s))
     if await at(CALLER_S):
+        outcome.has_asked = True
         await caller.say(QUESTION)
     if await at(LAST_WORDS_S):
         outcome.was_connected = outcome.callee.state is PhoneState.TALKING

@@ -200,10 +200,21 @@ class ScriptedServer:
             return picows.WSUpgradeResponseWithListener(
                 picows.WSUpgradeResponse.create_error_response(refusal.status, refusal.body), None
             )
-        peer = self._control(request) if is_control else Peer(request)
-        self._peers.append(peer)
         if not is_control:
-            self.medias.put_nowait(peer)
+            return self._media(request)
+        peer = self._control(request)
+        self._peers.append(peer)
+        return peer
+
+    def _media(
+        self, request: picows.WSUpgradeRequest
+    ) -> Peer | picows.WSUpgradeResponseWithListener:
+        """Answer a media link: in protocol v1, whatever is offered."""
+        return self._accepted(Peer(request))
+
+    def _accepted(self, peer: Peer) -> Peer:
+        self._peers.append(peer)
+        self.medias.put_nowait(peer)
         return peer
 
     def _control(self, request: picows.WSUpgradeRequest) -> Peer:

@@ -36,7 +36,10 @@ BYSTANDER_HEADERS = {"x-api-key": "bystander-key", "x-connector-uuid": "c3"}
 
 @asynccontextmanager
 async def sandbox(
-    *, messages_per_second: int = 500, ring_timeout_s: float = 60.0
+    *,
+    messages_per_second: int = 500,
+    ring_timeout_s: float = 60.0,
+    media_grace_s: float = 10.0,
 ) -> AsyncIterator[Server]:
     """Run a sandbox on free ports."""
     settings = Settings(
@@ -46,7 +49,7 @@ async def sandbox(
             ConnectorSettings(connector_uuid="c2", api_key="other-key"),
             ConnectorSettings(connector_uuid="c3", api_key="bystander-key"),
         ),
-        calls=CallSettings(ring_timeout_s=ring_timeout_s),
+        calls=CallSettings(ring_timeout_s=ring_timeout_s, media_grace_s=media_grace_s),
         limits=LimitSettings(messages_per_second=messages_per_second),
     )
     server = Server(settings, sandbox=True)

@@ -13,11 +13,17 @@ class Wire:
     """A `Link` whose far end is the test.
 
     Attributes:
-        sent: JSON messages, and audio with its channel byte.
+        subprotocol: What it speaks; None is protocol v1.
+        sent: JSON messages, and audio with its header.
+        closed_with: The code of the first close.
+        is_aborted: Whether it was cut.
     """
 
     def __init__(self) -> None:
+        self.subprotocol: str | None = None
         self.sent: list[dict[str, Any] | bytes] = []
+        self.closed_with: CloseCode | None = None
+        self.is_aborted = False
 
     def send_text(self, data: bytes) -> None:
         self.sent.append(msgspec.json.decode(data))
@@ -26,10 +32,12 @@ class Wire:
         self.sent.append(data)
 
     def close(self, code: CloseCode = CloseCode.NORMAL) -> None:
-        """Do nothing: there is no socket."""
+        """Keep the code: there is no socket."""
+        self.closed_with = self.closed_with or code
 
     def abort(self) -> None:
-        """Do nothing: there is no socket."""
+        """Keep that: there is no socket."""
+        self.is_aborted = True
 
     async def wait_closed(self) -> None:
         """Return at once: there is no socket."""

@@ -14,7 +14,6 @@ from telcoflow_sdk.exceptions import (
     WSSCallClosedError,
     WSSCallCommandError,
     WSSCallCommandTimeoutError,
-    WSSCallError,
 )
 from telcoflow_sdk.protocol.commands import CommandName
 from telcoflow_sdk.protocol.media_events import EndCause
@@ -65,7 +64,7 @@ class HangUp:
             return
         if self._task is None or self._is_skipped is None:
             # Here and not in the task: what is queued from now on is behind the goodbye.
-            self._media.outbox.seal()
+            self._media.audio.outbox.seal()
             self._media.withdraw_connect()  # nobody is rung by a call that is being hung up
             self._command = command
             self._is_sent = False
@@ -86,13 +85,9 @@ class HangUp:
             await asyncio.shield(self._task)
 
     async def _drain_and_send(self, is_skipped: asyncio.Event, drain_timeout_s: float) -> None:
-        if self._media.is_pausing and not is_skipped.is_set():
-            try:
-                await self._media.resume()  # nobody would hear the goodbye
-            except WSSCallError:
-                pass  # what is wrong will show again below
+        self._media.audio.end_pause()  # nobody would hear the goodbye, and the call never end
         await self._drain(is_skipped, drain_timeout_s)
-        self._media.drop_unsent()  # what did not leave in time is not said
+        self._media.audio.drop_unsent()  # what did not leave in time is not said
         await self._send()
 
     async def _send(self) -> None:
@@ -106,14 +101,14 @@ class HangUp:
             raise
         except WSSCallCommandError:
             self._task = None
-            self._media.outbox.unseal()
+            self._media.audio.outbox.unseal()
             raise
 
     async def _drain(self, is_skipped: asyncio.Event, drain_timeout_s: float) -> None:
         if is_skipped.is_set():
             return
         waits = (
-            asyncio.ensure_future(self._media.drain()),
+            asyncio.ensure_future(self._media.audio.drain()),
             asyncio.ensure_future(is_skipped.wait()),
         )
         try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from weakref import WeakKeyDictionary
+from weakref import WeakValueDictionary
 
 BEAT_S = 0.02
 """As often as audio comes: a lag of less than this costs no frame."""
@@ -43,6 +43,11 @@ class LoopLag:
         self._warned_at = -WARN_EVERY_S
         self.max_lag_s = 0.0
 
+    @property
+    def is_watched(self) -> bool:
+        """Whether it is measured."""
+        return self._watchers > 0
+
     def watch(self) -> None:
         """Measure, until `unwatch` was called as often."""
         self._watchers += 1
@@ -63,10 +68,11 @@ class LoopLag:
         Whether a loop runs its timers before or after what it reads, the beat that is overdue
         or was late just now tells.
         """
-        lag_s = max(0.0, now - self._due)
-        if now - self._late_at < _FRESH_S:
-            lag_s = max(lag_s, self._late_by_s)
-        return lag_s
+        # Written out: this is asked for every message of every call.
+        lag_s = now - self._due
+        if now - self._late_at < _FRESH_S and lag_s < self._late_by_s:
+            return self._late_by_s
+        return lag_s if lag_s > 0 else 0.0
 
     def _beat(self) -> None:
         now = self._loop.time()
@@ -87,12 +93,14 @@ class LoopLag:
         self._timer = self._loop.call_at(self._due, self._beat)
 
 
-_of_loops: WeakKeyDictionary[asyncio.AbstractEventLoop, LoopLag] = WeakKeyDictionary()
+# By the id of its loop, which no other loop has as long as it is held here. Held by the calls: a
+# loop without any is as free as if it had never been measured.
+_of_loops: WeakValueDictionary[int, LoopLag] = WeakValueDictionary()
 
 
 def loop_lag(loop: asyncio.AbstractEventLoop) -> LoopLag:
-    """Return the one measurement of this loop, which all its calls share."""
-    lag = _of_loops.get(loop)
+    """Return the one measurement of this loop, which all its calls share; hold it."""
+    lag = _of_loops.get(id(loop))
     if lag is None:
-        lag = _of_loops[loop] = LoopLag(loop)
+        lag = _of_loops[id(loop)] = LoopLag(loop)
     return lag

@@ -10,14 +10,13 @@ import asyncio
 import inspect
 import os
 import sys
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from telcoflow_sdk._asyncio.media import MediaConnection
+from telcoflow_sdk._asyncio.agent_audio import AgentAudio
 from telcoflow_sdk.audio.format import AudioFormat, BytesLike
-from telcoflow_sdk.audio.wav import MAX_HEADER_BYTES, parse_wav_header
-from telcoflow_sdk.exceptions import BufferClosedError
+from telcoflow_sdk.audio.wav import MAX_HEADER_BYTES, begins_like_wav, parse_wav_header
 
 AHEAD_MS = 100
 """How much is kept queued here: what covers the making of the next piece, and no more of what may
@@ -27,28 +26,42 @@ Producer = Callable[[int], Awaitable[BytesLike]]
 Source = BytesLike | str | os.PathLike[str] | AsyncIterable[BytesLike] | Producer
 
 
-async def play(media: MediaConnection, audio_format: AudioFormat, source: Source) -> bool:
+async def play(audio: AgentAudio, audio_format: AudioFormat, source: Source) -> bool:
     """Play a source to its end; see `ActiveCall.play`."""
     pieces = _pieces(source, audio_format)
-    ahead_bytes = audio_format.ms_to_bytes(AHEAD_MS)
-    interruptions = media.interruptions
+    # Twice as much is queued at most: a piece is written when less than this is there.
+    ahead_bytes = min(audio_format.ms_to_bytes(AHEAD_MS), audio.capacity_bytes // 4 * 2)
+    interruptions = audio.interruptions
+
+    async def has_room() -> bool:
+        await audio.room(ahead_bytes)
+        return audio.interruptions == interruptions and not audio.is_over
+
     try:
-        while True:
-            await media.room(ahead_bytes)
-            if media.interruptions != interruptions or media.is_over:
-                return False
-            piece = await pieces(max(2, ahead_bytes - media.outbox.queued_bytes))
-            if media.interruptions != interruptions:
-                return False  # made while nobody wanted it any more
+        while await has_room():
+            piece = await pieces.take(max(2, ahead_bytes - audio.outbox.queued_bytes))
             if not piece:
-                break
-            media.write(piece)
-        media.end_utterance()
-        return await media.played()
-    except BufferClosedError:
-        return False
+                if audio.interruptions != interruptions:
+                    break
+                audio.end_utterance()
+                return await audio.played()
+            for part in _parts(piece, ahead_bytes):
+                if not await has_room():
+                    return False
+                audio.write(part)
     finally:
         await pieces.close()
+    return False
+
+
+def _parts(piece: BytesLike, size: int) -> Iterator[BytesLike]:
+    """Cut what is longer than `size` bytes."""
+    rest = memoryview(piece).cast("B")
+    if len(rest) <= size:
+        yield piece
+        return
+    for at in range(0, len(rest), size):
+        yield rest[at : at + size]
 
 
 class _Pieces:
@@ -57,18 +70,16 @@ class _Pieces:
     def __init__(
         self, take: Callable[[int], Awaitable[BytesLike]], close: Callable[[], Awaitable[None]]
     ) -> None:
-        self._take = take
+        self.take = take
         self.close = close
-
-    async def __call__(self, wanted_bytes: int) -> BytesLike:
-        return await self._take(wanted_bytes)
 
 
 def _pieces(source: Source, audio_format: AudioFormat) -> _Pieces:
     if isinstance(source, str | os.PathLike):
-        return _from_file(Path(source), audio_format)
+        file = _WavFile(Path(source), audio_format)
+        return _Pieces(file.take, file.close)
     if isinstance(source, bytes | bytearray | memoryview):
-        return _from_bytes(source)
+        return _from_bytes(source, audio_format)
     if isinstance(source, AsyncIterable):
         return _from_iterator(aiter(source))
     if callable(source):
@@ -89,8 +100,13 @@ def _checked(producer: Producer) -> Producer:
     return produce
 
 
-def _from_bytes(data: BytesLike) -> _Pieces:
-    rest = memoryview(data).cast("B")
+def _from_bytes(data: BytesLike, audio_format: AudioFormat) -> _Pieces:
+    pcm = memoryview(data).tobytes()
+    if begins_like_wav(pcm):  # here, because a piece of it may end inside its header
+        header = parse_wav_header(pcm)
+        header.require(audio_format)
+        pcm = header.samples_in(pcm)
+    rest = memoryview(pcm)
 
     async def take(wanted_bytes: int) -> BytesLike:
         nonlocal rest
@@ -102,10 +118,14 @@ def _from_bytes(data: BytesLike) -> _Pieces:
 
 def _from_iterator(iterator: AsyncIterator[BytesLike]) -> _Pieces:
     async def take(wanted_bytes: int) -> BytesLike:
-        async for piece in iterator:
+        # Not `async for`, which asks for another iterator with each piece.
+        while True:
+            try:
+                piece = await anext(iterator)
+            except StopAsyncIteration:
+                return b""
             if piece:
                 return piece
-        return b""
 
     async def close() -> None:
         aclose = getattr(iterator, "aclose", None)
@@ -115,36 +135,49 @@ def _from_iterator(iterator: AsyncIterator[BytesLike]) -> _Pieces:
     return _Pieces(take, close)
 
 
-def _from_file(path: Path, audio_format: AudioFormat) -> _Pieces:
-    opened: list[BinaryIO] = []
-    left_bytes = 0
+class _WavFile:
+    """The samples of a WAV file, read in a thread as they are needed."""
 
-    def open_file() -> int:
-        file = path.open("rb")
-        opened.append(file)
-        try:
-            header = parse_wav_header(file.read(MAX_HEADER_BYTES))
-            header.require(audio_format)
-        except ValueError as error:
-            raise ValueError(f"{path.name}: {error}") from None
-        file.seek(header.data_start)
-        # A streaming writer leaves the size at 0: then everything is audio.
-        return header.data_bytes or sys.maxsize
+    def __init__(self, path: Path, audio_format: AudioFormat) -> None:
+        self._path = path
+        self._audio_format = audio_format
+        self._opening: asyncio.Future[BinaryIO] | None = None
+        self._left_bytes = 0
 
-    async def take(wanted_bytes: int) -> BytesLike:
-        nonlocal left_bytes
-        if not opened:
-            left_bytes = await asyncio.to_thread(open_file)
-        size = min(wanted_bytes & ~1, left_bytes)
-        piece: bytes = await asyncio.to_thread(opened[0].read, size)
-        left_bytes -= len(piece)
+    async def take(self, wanted_bytes: int) -> BytesLike:
+        if self._opening is None:
+            self._opening = asyncio.ensure_future(asyncio.to_thread(self._open))
+        # Shielded: a thread cannot be cancelled, and what it opens must be closed.
+        file = await asyncio.shield(self._opening)
+        size = min(wanted_bytes & ~1, self._left_bytes)
+        piece: bytes = await asyncio.to_thread(file.read, size)
+        self._left_bytes -= len(piece)
         return piece
 
-    async def close() -> None:
-        for file in opened:
-            await asyncio.to_thread(file.close)
+    async def close(self) -> None:
+        if self._opening is None:
+            return
+        try:
+            file = await self._opening
+        except (OSError, ValueError):
+            return  # `take` has raised it
+        await asyncio.to_thread(file.close)
 
-    return _Pieces(take, close)
+    def _open(self) -> BinaryIO:
+        file = self._path.open("rb")
+        try:
+            header = parse_wav_header(file.read(MAX_HEADER_BYTES))
+            header.require(self._audio_format)
+            file.seek(header.data_start)
+        except ValueError as error:
+            file.close()
+            raise ValueError(f"{self._path.name}: {error}") from None
+        except BaseException:
+            file.close()
+            raise
+        # A streaming writer leaves the size at 0: then everything is audio.
+        self._left_bytes = header.data_bytes or sys.maxsize
+        return file
 
 
 async def _nothing() -> None:

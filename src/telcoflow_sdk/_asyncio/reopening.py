@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from telcoflow_sdk._asyncio.link import LinkError, LinkRefused, LinkUntrusted, open_link
+from telcoflow_sdk._asyncio.tasks import OwnedTasks
 from telcoflow_sdk.exceptions import WSSMediaError
 from telcoflow_sdk.protocol.backoff import Backoff, ReconnectPolicy
 from telcoflow_sdk.protocol.link import LinkEvents
@@ -63,12 +64,13 @@ class MediaOpener:
         events: Hears of every link.
     """
 
-    __slots__ = ("_address", "_backoff", "_events")
+    __slots__ = ("_address", "_backoff", "_events", "_is_retry")
 
     def __init__(self, address: MediaAddress, events: LinkEvents) -> None:
         self._address = address
         self._events = events
         self._backoff = Backoff(REOPEN_POLICY, random.random)
+        self._is_retry = False
 
     async def open(self) -> None:
         """Open the first link; a connection that fails is tried again twice, a refusal is not.
@@ -88,11 +90,13 @@ class MediaOpener:
             else:
                 return
 
-    async def reopen(self, secret: str | None, is_wanted: Callable[[], bool]) -> LinkError | None:
-        """Open another link, in as many attempts as it takes.
+    async def reopen(
+        self, secret: Callable[[], str | None], is_wanted: Callable[[], bool]
+    ) -> LinkError | None:
+        """Open another link, in as many attempts as it takes: the first one at once.
 
         Args:
-            secret: Opens it; None: the token still does.
+            secret: Returns what opens it; None: the token still does.
             is_wanted: Whether to go on.
 
         Returns:
@@ -101,23 +105,23 @@ class MediaOpener:
         Cancellation: closes what was opened.
         """
         while is_wanted():
+            if self._is_retry:
+                await asyncio.sleep(self._backoff.next_delay_s())
+                if not is_wanted():
+                    break
+            self._is_retry = True
             try:
                 async with asyncio.timeout(REOPEN_TIMEOUT_S):
-                    await self._open(secret or self._address.token)
+                    await self._open(secret() or self._address.token)
             except (LinkRefused, LinkUntrusted) as error:
                 return error
             except (LinkError, TimeoutError):
-                await self.pause()
-            else:
-                return None
+                pass  # any attempt may be the first that gets through
         return None
 
-    async def pause(self) -> None:
-        """Wait a little, longer each time; cancellation loses nothing."""
-        await asyncio.sleep(self._backoff.next_delay_s())
-
     def succeeded(self) -> None:
-        """The link is in use: begin with the shortest pause next time."""
+        """The link is in use: begin with an attempt at once next time."""
+        self._is_retry = False
         self._backoff.reset()
 
     async def _open(self, bearer: str) -> None:
@@ -133,6 +137,63 @@ class MediaOpener:
             ssl_context=address.tls,
             read_buffer_bytes=_READ_BUFFER_BYTES,
         )
+
+
+class Reopening:
+    """Brings a call's media link back whenever it is lost.
+
+    Args:
+        opener: Opens links.
+        tasks: Holds the task that does.
+        secret: Returns what opens the next link; None: the call's token.
+        is_wanted: Whether there is no link, and there should be one.
+        refused: Called when there will be none, with the reason.
+    """
+
+    __slots__ = ("_is_wanted", "_opener", "_refused", "_secret", "_task", "_tasks")
+
+    def __init__(
+        self,
+        opener: MediaOpener,
+        tasks: OwnedTasks,
+        secret: Callable[[], str | None],
+        is_wanted: Callable[[], bool],
+        refused: Callable[[LinkError], None],
+    ) -> None:
+        self._opener = opener
+        self._tasks = tasks
+        self._secret = secret
+        self._is_wanted = is_wanted
+        self._refused = refused
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def is_running(self) -> bool:
+        """Whether a link is being opened."""
+        return self._task is not None
+
+    def start(self) -> None:
+        """The link is lost: open another one. Idempotent."""
+        if self._task is None:
+            self._task = self._tasks.spawn(self._reopen(), "telcoflow reopen a media link")
+
+    def stop(self) -> None:
+        """The call is over: open none. Idempotent."""
+        if self._task is not None:
+            self._task.cancel()
+            self._task = None  # here too: a task that has not begun yet ends without a word
+
+    def succeeded(self) -> None:
+        """The link is in use."""
+        self._opener.succeeded()
+
+    async def _reopen(self) -> None:
+        try:
+            error = await self._opener.reopen(self._secret, self._is_wanted)
+        finally:
+            self._task = None
+        if error is not None:
+            self._refused(error)
 
 
 class SilenceWatch:

@@ -6,13 +6,13 @@ Implements "Positions" of docs/reference/wire-v2.md, to the agent.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import msgspec
 
 from telcoflow_sdk.audio.format import BYTES_PER_SAMPLE
 from telcoflow_sdk.protocol.positions import parse_audio
 
 
-class Arrival(NamedTuple):
+class Arrival(msgspec.Struct, frozen=True, gc=False):
     """Audio that is new.
 
     Attributes:
@@ -49,8 +49,8 @@ class Arrivals:
         Raises:
             ProtocolViolation: it cannot be read.
         """
-        channel, _, _, _, offset, pcm = parse_audio(message)
-        ends = self.ends
+        audio = parse_audio(message)
+        channel, offset, pcm, ends = audio.channel, audio.offset, audio.pcm, self.ends
         if channel >= len(ends):
             return None
         end = offset + len(pcm) // BYTES_PER_SAMPLE

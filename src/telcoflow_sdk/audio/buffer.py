@@ -181,6 +181,16 @@ class ConcurrentByteBuffer:
             elif not self._chunks:
                 self._head_offset = 0
 
+    @property
+    def capacity_bytes(self) -> int:
+        """The most that may be queued."""
+        return self._capacity_bytes
+
+    @property
+    def is_sealed(self) -> bool:
+        """Whether what is written is discarded, or refused."""
+        return self._intake is not _Intake.OPEN
+
     def seal(self) -> None:
         """From now on discard and count writes; what is queued can still be read."""
         with self._lock:

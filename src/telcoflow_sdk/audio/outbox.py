@@ -108,6 +108,11 @@ class Outbox:
         return self._sent_bytes
 
     @property
+    def is_sealed(self) -> bool:
+        """Whether what is written is discarded, or refused."""
+        return self._buffer.is_sealed
+
+    @property
     def has_credit(self) -> bool:
         """Whether the server waits for audio."""
         return self._credit_bytes > 0

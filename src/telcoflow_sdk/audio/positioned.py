@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
-from typing import NamedTuple
+
+import msgspec
 
 from telcoflow_sdk.audio.format import BYTES_PER_SAMPLE, BytesLike
 from telcoflow_sdk.audio.intake import Intake
@@ -46,7 +47,7 @@ class Playback:
     lead_ms: float
 
 
-class _Sent(NamedTuple):
+class _Sent(msgspec.Struct, frozen=True, gc=False):
     """Audio that has left and may not have arrived."""
 
     offset: int
@@ -73,6 +74,7 @@ class PositionedOutbox:
         played: Of these, what the server's mix was given.
         is_paused: Whether the server plays nothing for now.
         cleared_sent: `sent` of the generation before this one, when it was cleared.
+        cleared_begin: Where in it an utterance began behind the last end that was sent; -1: none.
     """
 
     __slots__ = (
@@ -87,6 +89,7 @@ class PositionedOutbox:
         "_sent_bytes",
         "_unreceived",
         "_window",
+        "cleared_begin",
         "cleared_sent",
         "generation",
         "is_paused",
@@ -102,6 +105,7 @@ class PositionedOutbox:
         self.played = 0
         self.is_paused = False
         self.cleared_sent = 0
+        self.cleared_begin = -1
         self._heard = 0
         self._window = 0
         self._limit = 0  # up to where the server takes audio
@@ -137,6 +141,7 @@ class PositionedOutbox:
         Returns:
             The bytes dropped here; whole samples.
         """
+        self.cleared_begin = self._last_end if self.written > self._last_end else -1
         dropped_bytes = self._buffer.clear() & ~1
         self.cleared_sent = self.sent
         self.generation += 1
@@ -179,10 +184,19 @@ class PositionedOutbox:
         Args:
             position: Of a generation that was cleared since, only the window counts.
             now: When it could have been read: monotonic, seconds.
+
+        Raises:
+            ValueError: it claims more than was sent; nothing changed.
         """
-        self._window = position.window
         if position.generation != self.generation:
+            self._window = position.window
             return
+        if not position.played <= position.received <= self.sent:
+            raise ValueError(
+                f"the server has {position.received} samples and played {position.played} of the "
+                f"{self.sent} that were sent"
+            )
+        self._window = position.window
         had_credit = self.has_credit
         self._limit = position.played + position.window
         if not had_credit and self._limit > self.sent:
@@ -203,6 +217,8 @@ class PositionedOutbox:
         if self._again:
             return self._again.popleft()
         queued_bytes = self._buffer.queued_bytes
+        if not self._ends and (queued_bytes < BYTES_PER_SAMPLE or self._limit <= self.sent):
+            return None  # as it mostly is
         credit_bytes = (self._limit - self.sent) * BYTES_PER_SAMPLE
         size = max(0, min(credit_bytes, queued_bytes & ~1, _MAX_PCM_BYTES))
         flags = 0
@@ -224,12 +240,13 @@ class PositionedOutbox:
         self._sent_bytes += size
         return message
 
-    def relink(self, generation: int, received: int) -> None:
+    def relink(self, generation: int, received: int, now: float) -> None:
         """A new link begins: send again what the server does not have.
 
         Args:
             generation: As the server knows it; it may have missed a clear, never made one up.
             received: What it has of that generation.
+            now: Monotonic, seconds: what waited until now did not wait for this process.
 
         Raises:
             ValueError: it claims more than was sent, or has lost what it had.
@@ -242,6 +259,7 @@ class PositionedOutbox:
                 f"the server has {received} samples of generation {generation}; of generation "
                 f"{self.generation}, {self.sent} were sent and {first} acknowledged"
             )
+        self._granted_at = now
         self._again.clear()
         if received == self._last_end:
             # That this end arrived is nowhere said.
@@ -274,6 +292,17 @@ class PositionedOutbox:
     def place(self) -> Place:
         """Behind everything that was written."""
         return Place(self.generation, self.written)
+
+    @property
+    def unplayed_ms(self) -> float:
+        """How long what was written and not played takes to play."""
+        unplayed_bytes = (self.written - self.played) * BYTES_PER_SAMPLE
+        return self._intake.audio_format.bytes_to_ms(unplayed_bytes)
+
+    @property
+    def is_sealed(self) -> bool:
+        """Whether what is written is discarded, or refused."""
+        return self._buffer.is_sealed
 
     @property
     def has_credit(self) -> bool:

@@ -11,15 +11,24 @@ from dataclasses import dataclass, replace
 
 import msgspec
 
+from telcoflow_sdk.audio.format import BYTES_PER_SAMPLE
 from telcoflow_sdk.audio.outbox import Outbox
+from telcoflow_sdk.audio.positioned import PositionedOutbox
 from telcoflow_sdk.protocol.codec import encode
 from telcoflow_sdk.protocol.commands import (
     COMMAND_GRACE_S,
     COMMAND_TIMEOUT_MS,
     MODE_COMMANDS,
+    POSITIONED_COMMANDS,
     CommandName,
 )
-from telcoflow_sdk.protocol.messages import Command, CommandData, ConnectData, Place
+from telcoflow_sdk.protocol.messages import (
+    Command,
+    CommandData,
+    ConnectData,
+    InterruptResult,
+    Place,
+)
 
 HOLD_S = 10.0
 """How long a command may wait for the audio queued before it. What has not left by then is
@@ -38,30 +47,53 @@ class Waiting:
         deadline: When it is given up or, while `message` is held, sent whatever is in front.
         patience_s: How long its answer may take, seconds from when it is sent.
         message: What to send; None once it was sent.
+        sent: Of an interrupt on v2: what had left of the audio it drops, samples.
+        begin: Likewise: where an utterance begins that may not have arrived; -1: nowhere.
     """
 
     name: CommandName
     deadline: float
     patience_s: float
     message: bytes | None
+    sent: int | None = None
+    begin: int = -1
+
+    def interrupted(self, answer: object) -> InterruptResult:
+        """Read what the server says of an interrupt; one that says nothing is no error."""
+        try:
+            result = msgspec.convert(answer, InterruptResult, strict=False)
+        except msgspec.ValidationError:
+            return InterruptResult()
+        if self.sent is None or result.played is None:
+            return result
+        # What was still under way counts too, and only this end knows of it.
+        dropped_bytes = max(0, self.sent - result.played) * BYTES_PER_SAMPLE
+        # Nothing was heard of what had not arrived; the server tells of the utterance before it.
+        heard_ms = 0.0 if result.played == self.begin else result.heard_ms
+        return InterruptResult(dropped_bytes, heard_ms, result.played)
 
 
 class CommandsInFlight:
     """Every command between the application's call and its outcome.
 
-    A held command is a mark in the outbox: it is sent after the audio that was queued before it
-    and before the audio that is queued later, whatever is granted or cleared meanwhile.
+    On v1 a held command is a mark in the outbox: it is sent after the audio that was queued before
+    it and before the audio that is queued later, whatever is granted or cleared meanwhile. On v2
+    nothing is held: a command says where it belongs.
 
     Args:
         outbox: Holds the marks.
         make_id: Returns a new command id, unique for this call.
+
+    Attributes:
+        positioned: Knows the places, on v2; set by the owner once that is spoken.
     """
 
-    __slots__ = ("_make_id", "_outbox", "_waiting")
+    __slots__ = ("_make_id", "_outbox", "_waiting", "positioned")
 
     def __init__(self, outbox: Outbox, make_id: Callable[[], str]) -> None:
         self._outbox = outbox
         self._make_id = make_id
+        self.positioned: PositionedOutbox | None = None
         self._waiting: dict[str, Waiting] = {}
 
     def has(self, name: CommandName) -> bool:
@@ -75,7 +107,6 @@ class CommandsInFlight:
         now: float,
         *,
         held: bool = False,
-        place: Place | None = None,
         mark: str | None = None,
     ) -> tuple[str, bytes | None]:
         """Take a command.
@@ -84,32 +115,39 @@ class CommandsInFlight:
             name: Which.
             ring_time_s: How long somebody may be rung before the answer, or None.
             now: Monotonic time, seconds.
-            held: Whether it waits until the audio queued before it has left.
-            place: Where it belongs among the audio (v2).
+            held: Whether it waits until the audio queued before it has left (v1).
             mark: The name of a mark, for `agent.mark`.
 
         Returns:
             Its id, and what to send now; None when it is held.
         """
         command_id = self._make_id()
+        positioned = self.positioned
         timeout_ms, patience_s = COMMAND_TIMEOUT_MS, COMMAND_TIMEOUT_MS / 1000 + COMMAND_GRACE_S
         if ring_time_s is not None:
             timeout_ms = ring_time_s * 1000 + CONNECT_DRAIN_MS
             patience_s = ring_time_s + COMMAND_GRACE_S
+            if positioned is not None:  # it rings once all that is played, however long it takes
+                patience_s += positioned.unplayed_ms / 1000
         data = CommandData(command_id=command_id, command=name, timeout_ms=timeout_ms)
         if name is CommandName.CONNECT and ring_time_s is not None:
             ring_time = msgspec.to_builtins(ConnectData(ring_time_seconds=ring_time_s))
             data = msgspec.structs.replace(data, data=ring_time)
         if mark is not None:
             data = msgspec.structs.replace(data, data={"name": mark})
-        if place is not None:
+        sent, begin = None, -1
+        if positioned is not None and name in POSITIONED_COMMANDS:
+            place = positioned.place
+            if name is CommandName.INTERRUPT:
+                place = Place(positioned.generation, 0)
+                sent, begin = positioned.cleared_sent, positioned.cleared_begin
             data = msgspec.structs.replace(data, position=place)
         message = encode(Command(data=data))
         if held:
             self._outbox.mark(command_id)
             self._waiting[command_id] = Waiting(name, now + HOLD_S, patience_s, message)
             return command_id, None
-        self._waiting[command_id] = Waiting(name, now + patience_s, patience_s, None)
+        self._waiting[command_id] = Waiting(name, now + patience_s, patience_s, None, sent, begin)
         return command_id, message
 
     def release(self, now: float) -> bytes | None:
@@ -123,10 +161,9 @@ class CommandsInFlight:
         )
         return waiting.message
 
-    def settle(self, command_id: str) -> CommandName | None:
+    def settle(self, command_id: str) -> Waiting | None:
         """Return which command was answered; None when nobody waits for it."""
-        waiting = self._waiting.pop(command_id, None)
-        return None if waiting is None else waiting.name
+        return self._waiting.pop(command_id, None)
 
     def withdraw(self, name: CommandName) -> str | None:
         """Forget the command of this name that is still held; return its id, or None."""

@@ -10,28 +10,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-import msgspec
-
 from telcoflow_sdk.audio.arrivals import Arrival
-from telcoflow_sdk.audio.format import BYTES_PER_SAMPLE
 from telcoflow_sdk.audio.outbox import Outbox
 from telcoflow_sdk.audio.positioned import PositionedOutbox
-from telcoflow_sdk.exceptions import (
-    WSSCallClosedError,
-    WSSCallCommandError,
-    WSSCallCommandTimeoutError,
-    WSSCallError,
-)
+from telcoflow_sdk.exceptions import WSSCallClosedError, WSSCallCommandTimeoutError
 from telcoflow_sdk.protocol.codec import ProtocolViolation, decode_media_event
-from telcoflow_sdk.protocol.codes import CloseCode, ErrorCode
-from telcoflow_sdk.protocol.commands import (
-    POSITIONED_COMMANDS,
-    V2_COMMANDS,
-    CallEventName,
-    CommandName,
-    DialProgress,
-    GapCause,
-)
+from telcoflow_sdk.protocol.codes import CloseCode
+from telcoflow_sdk.protocol.commands import V2_COMMANDS, CallEventName, CommandName, DialProgress
 from telcoflow_sdk.protocol.in_flight import CommandsInFlight, waits_for_audio
 from telcoflow_sdk.protocol.media_events import (
     Answered,
@@ -39,30 +24,32 @@ from telcoflow_sdk.protocol.media_events import (
     Connected,
     EndCause,
     Ended,
-    ErrorReported,
-    GapHeard,
     HoldEnded,
     LinkInterrupted,
     LinkResumed,
     LinkViolated,
-    MarkReached,
     MediaOutput,
     Progressed,
+    read_report,
 )
 from telcoflow_sdk.protocol.messages import (
     BufferRequest,
     CallEventData,
     CommandResponse,
     CommandResponseData,
-    InterruptResult,
-    Place,
     Welcome,
 )
+from telcoflow_sdk.protocol.refusals import (
+    not_possible,
+    refused,
+    unacknowledged,
+    unanswered,
+    unsupported,
+)
+from telcoflow_sdk.protocol.requesting import RequestingLink
 from telcoflow_sdk.protocol.resuming import ResumingLink
 from telcoflow_sdk.protocol.sequence import SequenceFull, SkippedMessage
 from telcoflow_sdk.protocol.states import TRANSITIONS, CallState
-
-_MIXED_CHANNEL = 0
 
 _CONNECT_DISTURBS = frozenset({CommandName.ANSWER, CommandName.CONNECT})
 """What must wait until a `call.connect` has its answer, besides what needs a connected call."""
@@ -91,13 +78,10 @@ class MediaEngine:
         "_events",
         "_failure",
         "_ignored_messages",
-        "_interrupted_sent",
         "_messages",
-        "_odd_bytes",
         "_outbox",
         "_progress",
-        "_request",
-        "_requested_bytes",
+        "_requesting",
         "_resuming",
         "_ring_time_s",
         "_state",
@@ -112,18 +96,14 @@ class MediaEngine:
         ring_time_s: int | None = None,
     ) -> None:
         self._outbox: Outbox | PositionedOutbox = outbox
+        self._requesting = RequestingLink(outbox, channels)  # on protocol v1
         self._resuming: ResumingLink | None = None  # on protocol v2
         self._commands = CommandsInFlight(outbox, make_id)
         self._ring_time_s = ring_time_s
         self._state = CallState.PENDING
         self._progress: DialProgress | None = None
         self._failure: CallEventData | None = None
-        self._interrupted_sent: dict[str, int] = {}  # by the id of an interrupt (v2)
-        self._odd_bytes = [b""] * channels
         self._ignored_messages = 0
-        # The last request for audio as it came: 50 a second say the same, and are not parsed.
-        self._request: bytes | None = None
-        self._requested_bytes = 0
         self._messages: list[bytes] = []
         self._events: list[MediaOutput] = []
 
@@ -138,11 +118,6 @@ class MediaEngine:
         return self._progress
 
     @property
-    def resuming(self) -> ResumingLink | None:
-        """The link that may be replaced; None on protocol v1."""
-        return self._resuming
-
-    @property
     def has_output(self) -> bool:
         """Whether there are messages or events to take."""
         return bool(self._messages or self._events)
@@ -155,7 +130,7 @@ class MediaEngine:
     def agree_on_v2(self, resuming: ResumingLink) -> None:
         """Speak protocol v2 from the first link on, instead of v1."""
         self._resuming = resuming
-        self._outbox = resuming.outbox
+        self._outbox = self._commands.positioned = resuming.outbox
         waiting, self._messages = self._messages, []
         for message in waiting:
             resuming.number(message)
@@ -189,32 +164,23 @@ class MediaEngine:
         """
         if self._state is CallState.DISCONNECTED:
             return b""
-        odd_bytes = self._odd_bytes
-        if len(message) < 2 or message[0] >= len(odd_bytes):
+        pcm = self._requesting.receive_audio(message)
+        if pcm is None:
             self._ignored_messages += 1
             return b""
-        channel = message[0]
-        pcm = message[1:]
-        if odd_bytes[channel] or len(pcm) & 1:
-            # A sample cut in two by the message's end: its first half waits for the second.
-            pcm = odd_bytes[channel] + pcm
-            whole_bytes = len(pcm) & ~1
-            odd_bytes[channel] = pcm[whole_bytes:]
-            pcm = pcm[:whole_bytes]
         return pcm
 
     def receive_message(self, data: bytes, now: float) -> None:
         """Take one text message of the server's; what is not understood is counted."""
         if self._state is CallState.DISCONNECTED:
             return
-        if data == self._request:
-            self._grant()
+        if self._requesting.grant_again(data):
             return
         try:
             self._receive(data, now)
         except SkippedMessage as violation:
             _logger.warning("the server broke the rules of a media link: %s", violation)
-            self._events.append(LinkViolated(CloseCode.BAD_SEQUENCE))
+            self._violated(CloseCode.BAD_SEQUENCE)
         except ProtocolViolation as violation:
             self._ignore(violation)
 
@@ -227,28 +193,28 @@ class MediaEngine:
         elif resuming is not None and not resuming.is_new(data):
             return
         elif isinstance(message, BufferRequest):
-            if message.data.channel_id == _MIXED_CHANNEL:
-                self._request, self._requested_bytes = data, message.data.requested_bytes
-                self._grant()
+            if resuming is None:
+                self._requesting.grant(data, message.data)
         elif isinstance(message, CommandResponse):
             self._command_answered(message.data)
         else:
             self._call_event(message.data)
 
+    def _violated(self, code: CloseCode) -> None:
+        """The link must be closed, and what the server knows of the call is not to be trusted."""
+        self._events.append(LinkViolated(code))
+        self._end(EndCause.LINK_LOST)
+
     def _ignore(self, violation: ProtocolViolation) -> None:
         self._ignored_messages += 1
         _logger.debug("ignored a message on a media link: %s", violation)
-
-    def _grant(self) -> None:
-        if isinstance(self._outbox, Outbox):
-            self._outbox.grant(self._requested_bytes)
 
     def _welcomed(self, resuming: ResumingLink, message: Welcome, now: float) -> None:
         try:
             messages, resumption = resuming.welcome(message.data, now)
         except ProtocolViolation as violation:
             _logger.warning("the server broke the rules of a media link: %s", violation)
-            self._events.append(LinkViolated(CloseCode.BAD_POSITION))
+            self._violated(CloseCode.BAD_POSITION)
             return
         self._messages = messages
         if resumption is not None:
@@ -282,27 +248,22 @@ class MediaEngine:
                 nothing was sent; or why the person called did not answer.
         """
         if name is CommandName.ANSWER and self._failure is not None:
-            raise _failed(self._failure)
+            raise unanswered(self._failure)
         if self._state is CallState.DISCONNECTED:
             raise WSSCallClosedError
         if (self._state, name) not in TRANSITIONS:
-            raise _invalid_state(name, f"while the call is {self._state}")
+            raise not_possible(name, f"while the call is {self._state}")
         if name in _CONNECT_DISTURBS and self._commands.has(CommandName.CONNECT):
-            raise _invalid_state(name, f"while {CommandName.CONNECT} is in progress")
+            raise not_possible(name, f"while {CommandName.CONNECT} is in progress")
         if name is CommandName.ANSWER:
             ring_time_s = self._ring_time_s
-        resuming = self._resuming
-        if resuming is None:
-            if name in V2_COMMANDS:
-                raise _unsupported(name)
-            # Nobody hears a call that rings, so there is nothing to wait for.
-            held = waits_for_audio(name) and self._state is not CallState.PENDING
-            command_id, message = self._commands.add(name, ring_time_s, now, held=held)
-        else:
-            place = _place_of(name, resuming.outbox)
-            command_id, message = self._commands.add(name, ring_time_s, now, place=place, mark=mark)
-            if name is CommandName.INTERRUPT:
-                self._interrupted_sent[command_id] = resuming.outbox.cleared_sent
+        if self._resuming is None and name in V2_COMMANDS:
+            raise unsupported(name)
+        # Nobody hears a call that rings, so there is nothing to wait for.
+        held = self._resuming is None and (
+            waits_for_audio(name) and self._state is not CallState.PENDING
+        )
+        command_id, message = self._commands.add(name, ring_time_s, now, held=held, mark=mark)
         if message is not None:
             self._say(name, command_id, message)
         return command_id
@@ -316,7 +277,7 @@ class MediaEngine:
             numbered = resuming.number(message)
         except SequenceFull as error:
             self._commands.settle(command_id)
-            raise WSSCallCommandError(name, ErrorCode.QUOTA_EXCEEDED, str(error)) from None
+            raise unacknowledged(name, str(error)) from None
         if resuming.is_welcome:
             self._messages.append(numbered)
 
@@ -381,16 +342,16 @@ class MediaEngine:
         return events
 
     def _command_answered(self, response: CommandResponseData) -> None:
-        name = self._commands.settle(response.command_id)
-        if name is None:
+        waiting = self._commands.settle(response.command_id)
+        if waiting is None:
             return
+        name = waiting.name
         if not response.success:
-            error = _refusal(name, response)
+            error = refused(name, response)
             self._events.append(CommandSettled(response.command_id, None, error))
             return
-        result = None
-        if name is CommandName.INTERRUPT:
-            result = self._interrupt_result(response)
+        is_interrupt = name is CommandName.INTERRUPT
+        result = waiting.interrupted(response.result) if is_interrupt else None
         self._events.append(CommandSettled(response.command_id, result, None))
         # The server acted on its own state, which ours may have left meanwhile.
         target = TRANSITIONS.get((self._state, name))
@@ -399,53 +360,24 @@ class MediaEngine:
         elif target is not None and target is not self._state:
             self._enter(target)
 
-    def _interrupt_result(self, response: CommandResponseData) -> InterruptResult:
-        """Read what the server says of an interrupt; one that says nothing is no error."""
-        sent = self._interrupted_sent.pop(response.command_id, 0)
-        try:
-            result = msgspec.convert(response.result, InterruptResult, strict=False)
-        except msgspec.ValidationError:
-            return InterruptResult()
-        if self._resuming is None or result.played is None:
-            return result
-        # What was still under way counts too, and only this end knows of it.
-        dropped_bytes = max(0, sent - result.played) * BYTES_PER_SAMPLE
-        return InterruptResult(dropped_bytes, result.heard_ms, result.played)
-
     def _enter(self, state: CallState) -> None:
         self._state = state
         self._events.append(Connected() if state is CallState.CONNECTED else Answered())
 
     def _call_event(self, data: CallEventData) -> None:
-        match data.event:
-            case CallEventName.TERMINATED:
-                self._end(EndCause.TERMINATED)
-            case CallEventName.ERROR:
-                self._events.append(ErrorReported(data.error_code or "", data.error_message or ""))
-            case CallEventName.PROGRESS:
-                self._progressed(data)
-            case CallEventName.MARK_PLAYED | CallEventName.MARK_CLEARED:
-                self._events.append(MarkReached(data.name or "", data.at_ms))
-            case CallEventName.GAP:
-                self._gap_heard(data)
-            case _:
-                self._ignored_messages += 1
-
-    def _gap_heard(self, data: CallEventData) -> None:
-        try:
-            cause = GapCause(data.cause or "")
-        except ValueError:
-            cause = GapCause.UNKNOWN  # of a newer server's
-        self._events.append(GapHeard(data.at_ms or 0.0, data.ms or 0.0, cause))
-
-    def _progressed(self, data: CallEventData) -> None:
-        try:
-            progress = DialProgress(data.state or "")
-        except ValueError:
+        if data.event == CallEventName.TERMINATED:
+            self._end(EndCause.TERMINATED)
+            return
+        report = read_report(data)
+        if report is None:
             self._ignored_messages += 1
             return
+        self._events.append(report)
+        if isinstance(report, Progressed):
+            self._progressed(report.progress, data)
+
+    def _progressed(self, progress: DialProgress, data: CallEventData) -> None:
         self._progress = progress
-        self._events.append(Progressed(progress))
         if self._ring_time_s is None or self._state is not CallState.PENDING:
             return
         # A call we placed: what becomes of it is known here, whether or not anybody asked.
@@ -462,33 +394,3 @@ class MediaEngine:
         for command_id in self._commands.abandon():
             self._events.append(CommandSettled(command_id, None, WSSCallClosedError()))
         self._events.append(Ended(cause))
-
-
-def _invalid_state(name: CommandName, why: str) -> WSSCallCommandError:
-    return WSSCallCommandError(name, ErrorCode.INVALID_STATE, f"{name} is not possible {why}")
-
-
-def _unsupported(name: CommandName) -> WSSCallCommandError:
-    return WSSCallCommandError(
-        name, ErrorCode.UNSUPPORTED, f"{name} needs media protocol v2; the server speaks v1"
-    )
-
-
-def _place_of(name: CommandName, outbox: PositionedOutbox) -> Place | None:
-    if name is CommandName.INTERRUPT:
-        return Place(outbox.generation, 0)
-    return outbox.place if name in POSITIONED_COMMANDS else None
-
-
-def _failed(data: CallEventData) -> WSSCallCommandError:
-    return WSSCallCommandError(CommandName.ANSWER, data.error_code or "", data.error_message or "")
-
-
-def _refusal(name: CommandName, response: CommandResponseData) -> WSSCallError:
-    match response.error_code:
-        case ErrorCode.TIMEOUT:
-            return WSSCallCommandTimeoutError(name)
-        case ErrorCode.CALL_ENDED:
-            return WSSCallClosedError()
-        case code:
-            return WSSCallCommandError(name, code or "", response.error_message or "")

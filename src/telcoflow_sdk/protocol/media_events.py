@@ -11,8 +11,8 @@ from enum import StrEnum
 
 from telcoflow_sdk.exceptions import WSSCallError
 from telcoflow_sdk.protocol.codes import CloseCode
-from telcoflow_sdk.protocol.commands import DialProgress, GapCause
-from telcoflow_sdk.protocol.messages import InterruptResult
+from telcoflow_sdk.protocol.commands import CallEventName, DialProgress, GapCause
+from telcoflow_sdk.protocol.messages import CallEventData, InterruptResult
 from telcoflow_sdk.protocol.resuming import Resumption
 
 
@@ -135,3 +135,28 @@ MediaOutput = (
     | LinkResumed
     | LinkViolated
 )
+
+Report = ErrorReported | Progressed | MarkReached | GapHeard
+"""What a `call_event` may say besides the end of the call."""
+
+
+def read_report(data: CallEventData) -> Report | None:
+    """Return what the server reports; None when it is not known here."""
+    match data.event:
+        case CallEventName.ERROR:
+            return ErrorReported(data.error_code or "", data.error_message or "")
+        case CallEventName.PROGRESS if data.state in _PROGRESS:
+            return Progressed(DialProgress(data.state))
+        case CallEventName.MARK_PLAYED | CallEventName.MARK_CLEARED:
+            played = data.event == CallEventName.MARK_PLAYED
+            return MarkReached(data.name or "", (data.at_ms or 0.0) if played else None)
+        case CallEventName.GAP:
+            # A cause that is not known is a newer server's.
+            cause = GapCause(data.cause) if data.cause in _CAUSES else GapCause.UNKNOWN
+            return GapHeard(data.at_ms or 0.0, data.ms or 0.0, cause)
+        case _:
+            return None
+
+
+_PROGRESS = frozenset(DialProgress)
+_CAUSES = frozenset(GapCause)

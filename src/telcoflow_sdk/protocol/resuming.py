@@ -24,8 +24,9 @@ from telcoflow_sdk.protocol.sequence import SeenMessages, SentMessages
 DEFAULT_GRACE_S = 10.0
 """How long a server that never said so is taken to wait."""
 
-ACKNOWLEDGED_FRAMES = 25
-"""Messages of audio or positions after which the client tells what it has: twice a second."""
+ACKNOWLEDGE_S = 0.49
+"""How often the client tells what it has: with every 25th frame or, while the call rings and
+nothing but one position a second comes, with each. A server takes silence for a lost link."""
 
 _POSITION_BYTE = bytes((POSITION,))
 
@@ -59,6 +60,7 @@ class ResumingLink:
     """
 
     __slots__ = (
+        "_acknowledge_at",
         "_arrivals",
         "_epoch",
         "_grace_s",
@@ -67,7 +69,6 @@ class ResumingLink:
         "_sample_rate_hz",
         "_seen",
         "_sent",
-        "_unacknowledged",
         "is_welcome",
         "outages",
         "outbox",
@@ -86,7 +87,7 @@ class ResumingLink:
         self._epoch = 0
         self._grace_s = DEFAULT_GRACE_S
         self._lost_at: float | None = None
-        self._unacknowledged = 0
+        self._acknowledge_at = 0.0
         self._max_lag_ms = 0
 
     # --- the link --------------------------------------------------------------------------
@@ -137,15 +138,16 @@ class ResumingLink:
             ProtocolViolation: it answers another `hello`, or knows what never was.
         """
         ends = self._arrivals.ends
-        if data.epoch != self._epoch or len(data.continues) != len(ends):
+        if self.is_welcome or data.epoch != self._epoch or len(data.continues) != len(ends):
             raise ProtocolViolation(
-                ErrorCode.INVALID_SEQUENCE, "a welcome that answers another hello"
+                ErrorCode.INVALID_SEQUENCE, "a welcome that does not answer this link's hello"
             )
         try:
-            self.outbox.relink(data.generation, data.received)
+            self.outbox.relink(data.generation, data.received, now)
         except ValueError as error:
             raise ProtocolViolation(ErrorCode.INVALID_POSITION, str(error)) from None
         self.secret = data.secret
+        self._acknowledge_at = now  # the secret before this one is void once we have spoken
         self._grace_s = data.grace_ms / 1000
         self.is_welcome = True
         self._sent.acknowledge(data.seen)
@@ -159,6 +161,11 @@ class ResumingLink:
             )
             self._lost_at = None
         return self._sent.unseen(), resumption
+
+    @property
+    def can_number(self) -> bool:
+        """Whether `number` takes another message."""
+        return not self._sent.is_full
 
     # --- messages --------------------------------------------------------------------------
 
@@ -187,23 +194,29 @@ class ResumingLink:
             Audio that is new, or None.
 
         Raises:
-            ProtocolViolation: it cannot be read.
+            ProtocolViolation: it cannot be read, or claims what cannot be.
         """
-        self._unacknowledged += 1
         if lag_s > 0:
             self._max_lag_ms = max(self._max_lag_ms, int(lag_s * 1000))
         if message[:1] != _POSITION_BYTE:
             return self._arrivals.take(message)
         position = parse_position(message)
         self._sent.acknowledge(position.seen)
-        self.outbox.update(position, now - lag_s)
+        try:
+            self.outbox.update(position, now - lag_s)
+        except ValueError as error:
+            raise ProtocolViolation(ErrorCode.INVALID_POSITION, str(error)) from None
         return None
 
-    def next_acknowledgement(self) -> bytes | None:
-        """Return an acknowledgement if one is due, or None."""
-        if self._unacknowledged < ACKNOWLEDGED_FRAMES or not self.is_welcome:
+    def next_acknowledgement(self, now: float) -> bytes | None:
+        """Return an acknowledgement if one is due, or None.
+
+        Args:
+            now: Monotonic, seconds: when something was received.
+        """
+        if now < self._acknowledge_at or not self.is_welcome:
             return None
-        self._unacknowledged = 0
+        self._acknowledge_at = now + ACKNOWLEDGE_S
         lag_ms, self._max_lag_ms = min(self._max_lag_ms, 0xFFFF), 0
         received = min(self._arrivals.ends)
         return build_acknowledgement(Acknowledgement(self._seen.last, received, lag_ms))

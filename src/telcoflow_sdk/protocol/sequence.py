@@ -47,13 +47,18 @@ class SentMessages:
         self._kept: deque[bytes] = deque()
         self._last = 0
 
+    @property
+    def is_full(self) -> bool:
+        """Whether no more can be kept."""
+        return len(self._kept) >= MAX_KEPT
+
     def add(self, message: bytes) -> bytes:
         """Number a JSON object and keep it; return it as it is to be sent.
 
         Raises:
             SequenceFull: `MAX_KEPT` are kept already.
         """
-        if len(self._kept) >= MAX_KEPT:
+        if self.is_full:
             raise SequenceFull
         self._last += 1
         numbered = b'{"seq":%d,' % self._last + message[1:]
@@ -62,6 +67,8 @@ class SentMessages:
 
     def acknowledge(self, seen: int) -> None:
         """The other end has everything up to `seen`; what it cannot have is ignored."""
+        if not self._kept:
+            return  # as it mostly is, 50 times a second
         first = self._last - len(self._kept) + 1
         for _ in range(min(seen, self._last) - first + 1):
             self._kept.popleft()

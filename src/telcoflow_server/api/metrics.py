@@ -90,6 +90,7 @@ class Metrics(Collector):
         """Yield every metric as it stands."""
         yield from self._of_calls()
         yield from self._of_audio(self._sources.accounts)
+        yield from self._of_agents(self._sources.accounts)
         yield from self._of_ticks()
         yield from self._of_ports()
         yield from self._of_recordings()
@@ -161,6 +162,25 @@ class Metrics(Collector):
             "telcoflow_prefill_seconds",
             "Audio awaited behind a first frame, at the end of answered calls.",
             accounts.prefills_s,
+        )
+
+    def _of_agents(self, accounts: Accounts) -> Iterator[Metric]:
+        yield _counter(
+            "telcoflow_media_outages",
+            "Losses of agents' media links that their calls waited out, or tried to.",
+            (),
+            accounts.outages,
+        )
+        yield _counter(
+            "telcoflow_media_outage_seconds",
+            "How long these calls had no media link.",
+            (),
+            accounts.outage_ms / 1000,
+        )
+        yield _histogram(
+            "telcoflow_agent_loop_lag_seconds",
+            "The longest that an agent's event loop was blocked in a call, as it says itself.",
+            accounts.loop_lags_s,
         )
 
     def _of_ticks(self) -> Iterator[Metric]:

@@ -15,10 +15,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from telcoflow_sdk.protocol.codes import EndReason, ErrorCode
+from telcoflow_sdk.protocol.commands import GapCause
 from telcoflow_server.call.report import CallReport, Percentiles
 
 DURATION_BOUNDS_S = (1, 5, 15, 30, 60, 180, 300, 600, 1800, 3600, 14_400)
 """A wrong number, a question, a conversation, up to the longest call a node allows by default."""
+LAG_BOUNDS_S = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1)
+"""From a busy event loop to one that misses a second of the call; a frame lasts 0.02."""
 AHEAD_BOUNDS_S = (0.02, 0.04, 0.06, 0.08, 0.1, 0.12, 0.16, 0.2)
 """Lead and prefill move in steps of 20 ms, up to 200 ms."""
 
@@ -63,14 +66,18 @@ class Accounts:
     Attributes:
         ended: Calls by end reason.
         gaps, gaps_ms: Gaps by cause.
+        outages, outage_ms: Losses of agents' media links that calls waited out, or tried to.
         refusals: What agents asked for in vain, by code.
         durations_s, leads_s, prefills_s: Of ended calls.
+        loop_lags_s: The longest in each ended call whose agent tells (v2).
     """
 
     def __init__(self) -> None:
         self.ended: Counter[EndReason] = Counter()
-        self.gaps: Counter[str] = Counter(unknown=0)
-        self.gaps_ms: Counter[str] = Counter(unknown=0)
+        self.gaps = Counter(dict.fromkeys(GapCause, 0))
+        self.gaps_ms = Counter(dict.fromkeys(GapCause, 0))
+        self.outages = 0
+        self.outage_ms = 0
         self.refusals: Counter[ErrorCode] = Counter()
         self.frames_to_agent = 0
         self.frames_from_agent = 0
@@ -81,6 +88,7 @@ class Accounts:
         self.durations_s = Distribution(DURATION_BOUNDS_S)
         self.leads_s = Distribution(AHEAD_BOUNDS_S)
         self.prefills_s = Distribution(AHEAD_BOUNDS_S)
+        self.loop_lags_s = Distribution(LAG_BOUNDS_S)
         self._last: dict[str, CallReport] = {}
 
     def add(self, report: CallReport) -> None:
@@ -95,13 +103,18 @@ class Accounts:
         if report.answered:
             self.leads_s.add(report.lead_ms / 1000)
             self.prefills_s.add(report.prefill_ms / 1000)
+        if report.protocol >= 2:  # v1 does not tell
+            self.loop_lags_s.add(report.loop_lag_ms / 1000)
 
     def _add_since(self, before: CallReport, now: CallReport) -> None:
-        # A report lists the last thousand gaps; more of them between two looks are not told apart.
+        self.gaps.update(now.gap_causes)
+        self.gaps.subtract(before.gap_causes)
+        # A report lists the last thousand gaps; of more between two looks the length is not known.
         new = now.gap_count - before.gap_count
         for gap in now.gaps[-new:] if new else ():
-            self.gaps[gap.cause] += 1
             self.gaps_ms[gap.cause] += gap.ms
+        self.outages += now.outages - before.outages
+        self.outage_ms += now.outage_ms - before.outage_ms
         self.refusals.update(now.refusals)
         self.refusals.subtract(before.refusals)
         self.frames_to_agent += now.frames_to_agent - before.frames_to_agent

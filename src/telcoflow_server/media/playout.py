@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from telcoflow_sdk.audio.format import BYTES_PER_SAMPLE, TICK_MS, AudioFormat
 from telcoflow_sdk.protocol.commands import GapCause
 from telcoflow_server.media.gaps import Gap, GapLog, cause_of
+from telcoflow_server.media.heard import Heard
 from telcoflow_server.media.lead import Lead, LeadRange
 from telcoflow_server.media.places import PassedMark, Places
 from telcoflow_server.media.routing import Audience
@@ -82,23 +83,22 @@ class Playout:
         audience: Of the frame last taken; see `switch`. To be read only, like the others.
         generation: How many clears there were.
         played: Samples of this generation that were played.
-        heard: Samples of the utterance in progress, or of the last one, that were audible to
-            somebody; 0 after a clear.
         is_paused: Whether `take` plays nothing for now.
+        gaps: Silences inside its utterances.
     """
 
     def __init__(self, audio_format: AudioFormat, within: LeadRange | None = None) -> None:
         self.audience = Audience.CALLER
         self.generation = 0
         self.played = 0
-        self.heard = 0
         self.is_paused = False
         self._format = audio_format
         self._frame_samples = audio_format.frame_samples
         self._queue = bytearray()  # whole samples, from `played` on
         self._places = Places()
         self._lead = Lead(within or LeadRange())
-        self._gaps = GapLog()
+        self.gaps = GapLog()
+        self._heard = Heard()
         self._passed: list[PassedMark] = []
         self._phase = _Phase.IDLE
         self._end: int | None = None  # the generation's, once it is known
@@ -111,9 +111,6 @@ class Playout:
         self._held_since = 0
         self._silent_since: int | None = None  # inside an utterance
         self._gap_cause = GapCause.UNKNOWN
-        self._is_new_utterance = True
-        self._has_explicit_ends = False
-        self._cleared_heard: int | None = None  # `heard` at a clear, until more audio comes
         self._frames = 0
         self._played_before = 0  # in earlier generations
         self._cleared_samples = 0
@@ -131,7 +128,7 @@ class Playout:
             delay_ms: From the credit to this audio, at the client.
         """
         if self._phase is _Phase.IDLE and not self._queue:
-            self._forget_heard()  # now, not with the next tick: a clear may come before that
+            self._heard.begin()  # now, not with the next tick: a clear may come before that
         self._queue += pcm
         self._has_more = more
         if self._arrival is None:
@@ -153,8 +150,7 @@ class Playout:
         self.is_paused = False
         self._end = None if self._end is None else 0
         self._arrival = None
-        self._cleared_heard = self.heard if self._cleared_heard is None else 0
-        self.heard = 0
+        self._heard.clear()
         self._finish_utterance()
         return dropped
 
@@ -172,7 +168,7 @@ class Playout:
 
     def end_utterance(self) -> None:
         """End the utterance behind what was appended."""
-        self._has_explicit_ends = True
+        self._heard.expect_ends()
         self._has_more = False
         self._places.add_end(self.received)
 
@@ -240,7 +236,7 @@ class Playout:
 
     def take_new_gaps(self) -> tuple[Gap, ...]:
         """Return the gaps that ended since this was last asked."""
-        return self._gaps.take_untold()
+        return self.gaps.take_untold()
 
     # --- what can be told ------------------------------------------------------------------
 
@@ -258,11 +254,6 @@ class Playout:
     def lead_ms(self) -> int:
         """What queued and requested audio is to be kept at."""
         return self._lead.lead_ms
-
-    @property
-    def gaps(self) -> GapLog:
-        """Silences inside its utterances; to be read only."""
-        return self._gaps
 
     @property
     def has_room_for_places(self) -> bool:
@@ -290,10 +281,14 @@ class Playout:
         return self._format.bytes_to_ms(len(self._queue))
 
     @property
+    def heard(self) -> int:
+        """Samples of the utterance in progress, or of the last one, that were audible."""
+        return self._heard.samples
+
+    @property
     def heard_ms(self) -> float:
-        """What `heard` is or, right after a clear, was: how much was heard of what was cleared."""
-        heard = self.heard if self._cleared_heard is None else self._cleared_heard
-        return self._format.bytes_to_ms(heard * BYTES_PER_SAMPLE)
+        """The same or, right after a clear, how much was heard of what was cleared."""
+        return self._format.bytes_to_ms(self._heard.up_to_clear * BYTES_PER_SAMPLE)
 
     def statistics(self) -> PlayoutStatistics:
         """Return all counters; they only grow, but for the first three."""
@@ -304,10 +299,10 @@ class Playout:
             frames=self._frames,
             played_samples=self._played_before + self.played,
             cleared_samples=self._cleared_samples,
-            gaps=self._gaps.listed,
-            gap_count=self._gaps.count,
-            gap_ms=self._gaps.total_ms,
-            gap_causes=dict(self._gaps.by_cause),
+            gaps=self.gaps.listed,
+            gap_count=self.gaps.count,
+            gap_ms=self.gaps.total_ms,
+            gap_causes=dict(self.gaps.by_cause),
         )
 
     # --- how it is done --------------------------------------------------------------------
@@ -343,19 +338,12 @@ class Playout:
         self._phase = _Phase.HOLDING
         self._held_since = self._now
         self._silent_since = None
-        self._forget_heard()
-        self._is_new_utterance = False
-
-    def _forget_heard(self) -> None:
-        """What comes now belongs to another utterance, unless the client says where they end."""
-        self._cleared_heard = None
-        if self._is_new_utterance or not self._has_explicit_ends:
-            self.heard = 0
+        self._heard.begin()
 
     def _finish_utterance(self) -> None:
         self._phase = _Phase.IDLE
         self._silent_since = None
-        self._is_new_utterance = True
+        self._heard.finish()
 
     def _available(self) -> tuple[int, bool]:
         """Return how much can be played without a stop, and whether that is all there will be."""
@@ -377,7 +365,9 @@ class Playout:
         # what is behind it comes as fast as it is asked for.
         is_first = self._silent_since is None
         is_burst = held_ms == 0 and is_first and behind >= self._frame_samples
-        is_deep = behind * 1000 >= self._lead.prefill_ms * self._format.sample_rate_hz
+        # With the whole lead here, nothing more comes before some of it is played.
+        awaited_ms = min(self._lead.prefill_ms, self._lead.lead_ms - TICK_MS)
+        is_deep = behind * 1000 >= awaited_ms * self._format.sample_rate_hz
         return is_burst or is_deep or held_ms >= self._lead.prefill_ms
 
     def _is_tail_due(self) -> bool:
@@ -393,7 +383,7 @@ class Playout:
         silent_ticks = self._now - self._silent_since
         self._silent_since = None
         gap = Gap((tick - silent_ticks) * TICK_MS, silent_ticks * TICK_MS, self._gap_cause)
-        self._gaps.add(gap)
+        self.gaps.add(gap)
 
     def _play(self, tick: int, samples: int, out: NDArray[np.int16]) -> None:
         size = samples * BYTES_PER_SAMPLE
@@ -404,7 +394,7 @@ class Playout:
         self.played += samples
         self._frames += 1
         if self.audience is not Audience.NOBODY:
-            self.heard += samples
+            self._heard.add(samples)
         for offset, name in self._places.take_marks(self.played):
             into_ms = (offset - before) * 1000 / self._format.sample_rate_hz
             self._passed.append(PassedMark(name, tick * TICK_MS + max(0.0, into_ms)))

@@ -10,10 +10,13 @@ from hypothesis import strategies as st
 
 from telcoflow_sdk import BufferClosedError
 from telcoflow_sdk._asyncio.media import MediaConnection
+from telcoflow_sdk._asyncio.tasks import OwnedTasks
 from telcoflow_sdk.audio.format import AudioFormat, CallAudio
 from telcoflow_sdk.protocol.commands import MODE_COMMANDS, CommandName
 from telcoflow_sdk.protocol.media_events import EndCause
 from tests.support.wire import Wire
+
+REQUEST = b'{"type": "buffer_request", "data": {"requested_bytes": 960}}'
 
 
 class Agent:
@@ -24,7 +27,7 @@ class Agent:
         self._ids = 0
         self._samples = 0
         audio = CallAudio(AudioFormat(), 1, 100_000)
-        self.media = MediaConnection(audio, self._make_id, None, lambda event: None)
+        self.media = MediaConnection(audio, self._make_id, None, lambda event: None, OwnedTasks())
         self.wire = Wire()
         self.media.link_opened(self.wire)
         self.tasks: list[asyncio.Task[object]] = []
@@ -67,12 +70,12 @@ class Agent:
         numbers = range(self._samples, self._samples + samples)
         self.asked += numbers
         self._samples += samples
-        self.media.write(b"".join(number.to_bytes(2, "big") for number in numbers))
+        self.media.audio.write(b"".join(number.to_bytes(2, "big") for number in numbers))
 
     def clears(self) -> None:
         sent = len(self.sent)
         self.asked[sent:] = [one for one in self.asked[sent:] if isinstance(one, str)]
-        self.media.clear()
+        self.media.audio.clear()
 
 
 @given(
@@ -114,8 +117,9 @@ def test_another_thread_that_outlives_the_loop_is_told_that_the_call_is_over() -
 
     async def run() -> None:
         audio = CallAudio(AudioFormat(), 1, 10_000)
-        media = MediaConnection(audio, str, None, lambda event: None)
-        media.outbox.grant(960)
+        media = MediaConnection(audio, str, None, lambda event: None, OwnedTasks())
+        media.link_opened(Wire())
+        media.text_received(REQUEST)
         made.append(media)
 
     thread = threading.Thread(target=asyncio.run, args=(run(),))
@@ -123,4 +127,4 @@ def test_another_thread_that_outlives_the_loop_is_told_that_the_call_is_over() -
     thread.join()
 
     with pytest.raises(BufferClosedError):
-        made[0].write(b"ab")
+        made[0].audio.write(b"ab")

@@ -8,26 +8,26 @@ from telcoflow_sdk.audio.backlog import Backlog
 
 def test_chunks_are_taken_in_order() -> None:
     backlog = Backlog(100)
-    backlog.put(b"ab")
-    backlog.put(b"cd")
+    backlog.put(b"ab", 0)
+    backlog.put(b"cd", 1)
 
-    assert [backlog.take(), backlog.take(), backlog.take()] == [b"ab", b"cd", None]
+    assert [backlog.take(), backlog.take(), backlog.take()] == [(0, b"ab"), (1, b"cd"), None]
 
 
 def test_the_oldest_is_dropped_and_counted() -> None:
     backlog = Backlog(4)
-    for chunk in (b"ab", b"cd", b"ef"):
-        backlog.put(chunk)
+    for offset, chunk in enumerate((b"ab", b"cd", b"ef")):
+        backlog.put(chunk, offset)
 
     assert backlog.dropped_bytes == 2
     assert backlog.queued_bytes == 4
-    assert backlog.take() == b"cd"
+    assert backlog.take() == (1, b"cd")
 
 
 def test_a_chunk_larger_than_the_limit_is_dropped_whole() -> None:
     backlog = Backlog(4)
 
-    backlog.put(b"abcdef")
+    backlog.put(b"abcdef", 0)
 
     assert backlog.take() is None
     assert backlog.dropped_bytes == 6
@@ -35,7 +35,7 @@ def test_a_chunk_larger_than_the_limit_is_dropped_whole() -> None:
 
 def test_clear_drops_everything() -> None:
     backlog = Backlog(4)
-    backlog.put(b"ab")
+    backlog.put(b"ab", 0)
 
     backlog.clear()
 
@@ -49,13 +49,13 @@ def test_what_is_kept_is_the_newest_and_nothing_is_unaccounted(
 ) -> None:
     backlog = Backlog(limit_bytes)
     for chunk in chunks:
-        backlog.put(chunk)
+        backlog.put(chunk, -1)
         assert backlog.queued_bytes <= limit_bytes
 
     dropped_bytes = backlog.dropped_bytes
     kept = bytearray()
-    while (chunk_or_none := backlog.take()) is not None:
-        kept += chunk_or_none
+    while (oldest := backlog.take()) is not None:
+        kept += oldest[1]
 
     assert b"".join(chunks).endswith(bytes(kept))
     assert dropped_bytes + len(kept) == sum(map(len, chunks))

@@ -3,7 +3,7 @@ from __future__ import annotations
 import threading
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from telcoflow_sdk.audio.buffer import ConcurrentByteBuffer
@@ -263,3 +263,31 @@ def test_writers_on_many_threads_lose_and_reorder_nothing() -> None:
         seen[number].append(expected)
         at += 2 * size
     assert all(counts == list(range(writes)) for counts in seen.values())
+
+
+@given(
+    chunks=st.lists(st.binary(max_size=3_000), max_size=6),
+    read_bytes=st.integers(0, 4_000),
+    more=st.binary(max_size=5),
+)
+@example(chunks=[bytes(2_000), b"x"], read_bytes=0, more=b"")
+def test_half_a_sample_at_the_end_is_dropped_and_nothing_else(
+    chunks: list[bytes], read_bytes: int, more: bytes
+) -> None:
+    buffer = ConcurrentByteBuffer(100_000)
+    for chunk in chunks:
+        buffer.write(chunk)
+    buffer.read(read_bytes)
+    left = b"".join(chunks)[read_bytes:]
+
+    buffer.drop_odd_byte()
+    buffer.write(more)
+
+    whole = left[: len(left) & ~1]
+    assert buffer.queued_bytes == len(whole) + len(more)
+    assert buffer.read(100_000) == whole + more
+    assert buffer.statistics().cleared_bytes == len(left) & 1
+
+
+def test_a_buffer_says_what_it_holds_at_most() -> None:
+    assert ConcurrentByteBuffer(10).capacity_bytes == 10

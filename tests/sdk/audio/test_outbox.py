@@ -354,3 +354,36 @@ def test_any_chunking_gives_the_same_audio(pcm: bytes, cuts: list[int], request_
     sent += b"".join(messages(box))
 
     assert bytes(sent) == pcm[: len(pcm) & ~1]
+
+
+def test_over_v1_all_that_has_not_left_is_dropped_with_or_without_an_interruption() -> None:
+    box = outbox()
+    box.write(b"abcde")
+    box.mark("mode")
+
+    assert box.drop_unsent() == 4
+    assert box.next_mark() == "mode"
+    assert box.queued_bytes == 0
+
+
+def test_the_end_of_an_utterance_drops_half_a_sample() -> None:
+    box = outbox()
+    box.write(b"abc")
+    box.end_utterance()
+    box.write(b"de")
+    box.grant(960)
+
+    assert b"".join(messages(box)) == b"abde"
+
+
+def test_a_sealed_outbox_says_so() -> None:
+    box = outbox()
+    said = [box.is_sealed]
+    box.seal()
+    said.append(box.is_sealed)
+    box.unseal()
+    said.append(box.is_sealed)
+    box.close()
+    said.append(box.is_sealed)
+
+    assert said == [False, True, False, True]

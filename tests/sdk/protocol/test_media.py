@@ -12,7 +12,12 @@ from telcoflow_sdk.exceptions import (
     WSSCallCommandError,
     WSSCallCommandTimeoutError,
 )
-from telcoflow_sdk.protocol.commands import COMMAND_GRACE_S, COMMAND_TIMEOUT_MS, CommandName
+from telcoflow_sdk.protocol.commands import (
+    COMMAND_GRACE_S,
+    COMMAND_TIMEOUT_MS,
+    V2_COMMANDS,
+    CommandName,
+)
 from telcoflow_sdk.protocol.media_events import (
     Answered,
     CommandSettled,
@@ -25,6 +30,7 @@ from telcoflow_sdk.protocol.messages import InterruptResult
 from telcoflow_sdk.protocol.states import TRANSITIONS, CallState
 from tests.support.engines import MediaDialogue, ring_time_s
 
+V1_COMMANDS = [name for name in CommandName if name not in V2_COMMANDS]
 PATIENCE_S = COMMAND_TIMEOUT_MS / 1000 + COMMAND_GRACE_S
 
 
@@ -52,7 +58,7 @@ def test_command_says_how_long_it_may_take() -> None:
 
 
 @pytest.mark.parametrize("state", [CallState.PENDING, CallState.ANSWERED, CallState.CONNECTED])
-@pytest.mark.parametrize("name", list(CommandName))
+@pytest.mark.parametrize("name", V1_COMMANDS)
 def test_commands_follow_the_table(state: CallState, name: CommandName) -> None:
     dialogue = MediaDialogue(answered=state is CallState.ANSWERED)
     if state is CallState.CONNECTED:
@@ -73,10 +79,22 @@ def test_commands_follow_the_table(state: CallState, name: CommandName) -> None:
     assert (Ended(EndCause.HUNG_UP) in dialogue.events()) is ended
 
 
+@pytest.mark.parametrize("name", sorted(V2_COMMANDS))
+def test_what_protocol_v1_has_no_words_for_is_refused_here(name: CommandName) -> None:
+    dialogue = MediaDialogue(answered=True)
+
+    with pytest.raises(WSSCallCommandError) as caught:
+        dialogue.engine.send_command(name, dialogue.now)
+
+    assert caught.value.error_code == "UNSUPPORTED"
+    assert dialogue.said() == []
+    assert dialogue.engine.next_deadline() is None
+
+
 @pytest.mark.parametrize("name", list(CommandName))
 def test_after_the_end_every_command_is_refused_at_once(name: CommandName) -> None:
     dialogue = MediaDialogue()
-    dialogue.engine.link_lost()
+    dialogue.engine.link_lost(dialogue.now)
 
     with pytest.raises(WSSCallClosedError):
         dialogue.engine.send_command(name, dialogue.now)
@@ -187,7 +205,7 @@ def test_terminated_ends_the_call_once_and_fails_what_is_pending() -> None:
 
     dialogue.hears("call_event", event="call.terminated")
     dialogue.hears("call_event", event="call.terminated")
-    dialogue.engine.link_lost()
+    dialogue.engine.link_lost(dialogue.now)
     dialogue.engine.end(EndCause.ABANDONED)
 
     settled, ended = dialogue.events()
@@ -203,7 +221,7 @@ def test_lost_link_ends_the_call_and_fails_commands_at_once() -> None:
     dialogue = MediaDialogue()
     dialogue.sends(CommandName.ANSWER)
 
-    dialogue.engine.link_lost()
+    dialogue.engine.link_lost(dialogue.now)
 
     settled, ended = dialogue.events()
     assert isinstance(settled, CommandSettled)
@@ -289,7 +307,7 @@ def test_any_cutting_gives_the_same_audio_in_whole_samples(pcm: bytes, sizes: li
 
 def test_after_the_end_nothing_is_received() -> None:
     dialogue = MediaDialogue(answered=True)
-    dialogue.engine.link_lost()
+    dialogue.engine.link_lost(dialogue.now)
     dialogue.events()
 
     assert dialogue.engine.receive_audio(b"\0abcd") == b""
@@ -305,7 +323,7 @@ def test_has_output_tells_whether_there_is_something_to_take() -> None:
     seen.append(dialogue.engine.has_output)
     dialogue.said()
     seen.append(dialogue.engine.has_output)
-    dialogue.engine.link_lost()
+    dialogue.engine.link_lost(dialogue.now)
     seen.append(dialogue.engine.has_output)
 
     assert seen == [False, True, False, True]
@@ -329,10 +347,22 @@ def test_has_output_tells_whether_there_is_something_to_take() -> None:
 def test_what_is_not_understood_is_counted_and_ignored(message: bytes) -> None:
     dialogue = MediaDialogue(answered=True)
 
-    dialogue.engine.receive_message(message)
+    dialogue.engine.receive_message(message, dialogue.now)
 
     assert dialogue.events() == []
     assert dialogue.engine.ignored_messages == 1
+
+
+def test_a_link_begins_with_nothing_but_what_was_said_before() -> None:
+    dialogue = MediaDialogue()
+
+    dialogue.engine.link_opened()
+    nothing = dialogue.said()
+    dialogue.engine.send_command(CommandName.ANSWER, dialogue.now)
+    dialogue.engine.link_opened()
+
+    assert nothing == []
+    assert [message["type"] for message in dialogue.said()] == ["command"]
 
 
 def test_answer_to_an_unknown_command_is_ignored() -> None:
@@ -343,7 +373,7 @@ def test_answer_to_an_unknown_command_is_ignored() -> None:
     assert dialogue.events() == []
 
 
-COMMANDS = st.sampled_from(list(CommandName))
+COMMANDS = st.sampled_from(V1_COMMANDS)
 
 
 @given(
@@ -383,7 +413,7 @@ def test_any_script_settles_every_command_once_and_ends_once(
         elif step == "terminate":
             dialogue.hears("call_event", event="call.terminated")
         elif step == "lose":
-            dialogue.engine.link_lost()
+            dialogue.engine.link_lost(dialogue.now)
         elif step == "release":
             dialogue.engine.release_command(dialogue.now)
         elif step == "withdraw":
@@ -392,7 +422,7 @@ def test_any_script_settles_every_command_once_and_ends_once(
             dialogue.passes(7)
         dialogue.said()
         events += dialogue.events()
-    dialogue.engine.link_lost()
+    dialogue.engine.link_lost(dialogue.now)
     events += dialogue.events()
 
     settled = [event.command_id for event in events if isinstance(event, CommandSettled)]

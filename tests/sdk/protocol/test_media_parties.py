@@ -217,7 +217,7 @@ def test_end_of_the_call_settles_held_commands() -> None:
     dialogue.outbox.write(b"aa")
     dialogue.engine.send_command(WHISPER, dialogue.now)
 
-    dialogue.engine.link_lost()
+    dialogue.engine.link_lost(dialogue.now)
 
     settled, ended = dialogue.events()
     assert isinstance(settled, CommandSettled)

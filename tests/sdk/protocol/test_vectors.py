@@ -354,6 +354,6 @@ def test_client_refuses(vector: dict[str, Any]) -> None:
 
     events = client.engine.take_events()
     if "close" in vector:
-        assert events == [LinkViolated(CloseCode(vector["close"]))]
+        assert events == [LinkViolated(CloseCode(vector["close"])), Ended(EndCause.LINK_LOST)]
     else:
         assert (events, client.engine.ignored_messages) == ([], 1)

@@ -148,9 +148,9 @@ async def test_two_clients_hear_of_a_call_and_one_gets_it(
 ) -> None:
     async with RawClient.joined(server) as first, RawClient.joined(server) as second:
         caller = await Caller(server, http).dial(noise(2400))
-        call_in = await first.take_call()
 
         session_id = (await second.hear("session.notify"))["sessionId"]
+        call_in = await first.take_call()
         await second.say(type="session.open", sessionId=session_id, reqId="r")
         refused = await second.hear("response")
 

@@ -89,6 +89,8 @@ async def test_an_ended_call_adds_what_its_report_says(
     assert samples["telcoflow_frames_total,direction=to_agent"] == report["frames_to_agent"]
     assert samples["telcoflow_frames_total,direction=from_agent"] == report["frames_from_agent"]
     assert samples["telcoflow_gaps_total,cause=unknown"] == len(report["gaps"])
+    assert samples["telcoflow_media_outages_total"] == report["outages"] == 0
+    assert samples["telcoflow_agent_loop_lag_seconds_count"] == 0, "v1 does not tell"
     assert samples["telcoflow_lead_seconds_sum"] == pytest.approx(report["lead_ms"] / 1000)
     assert samples["telcoflow_prefill_seconds_sum"] == pytest.approx(report["prefill_ms"] / 1000)
     assert samples["telcoflow_link_closes_total,code=NORMAL,kind=media"] == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import msgspec
@@ -42,6 +43,11 @@ def test_an_ended_call_is_counted_with_all_it_has() -> None:
         report(
             gaps=(GAP, GapReport(3000, 20, GapCause.AGENT_SILENT)),
             gap_count=2,
+            gap_causes={GapCause.UNKNOWN: 1, GapCause.AGENT_SILENT: 1},
+            outages=2,
+            outage_ms=420,
+            protocol=2,
+            loop_lag_ms=15,
             clears=(ClearReport(1500.0, 80.0, 400.0),),
             frames_to_agent=100,
             frames_from_agent=50,
@@ -52,8 +58,9 @@ def test_an_ended_call_is_counted_with_all_it_has() -> None:
     )
 
     assert accounts.ended == {EndReason.CALLER_HUNG_UP: 1}
-    assert accounts.gaps == {GapCause.UNKNOWN: 1, GapCause.AGENT_SILENT: 1}
-    assert accounts.gaps_ms == {GapCause.UNKNOWN: 40, GapCause.AGENT_SILENT: 20}
+    assert accounts.gaps == Counter({GapCause.UNKNOWN: 1, GapCause.AGENT_SILENT: 1})
+    assert accounts.gaps_ms == Counter({GapCause.UNKNOWN: 40, GapCause.AGENT_SILENT: 20})
+    assert (accounts.outages, accounts.outage_ms) == (2, 420)
     assert (accounts.clears, accounts.cleared_ms) == (1, 80.0)
     assert (accounts.frames_to_agent, accounts.frames_from_agent) == (100, 50)
     assert (accounts.discarded_ms, accounts.unread_ms) == (5.0, 20.0)
@@ -61,6 +68,7 @@ def test_an_ended_call_is_counted_with_all_it_has() -> None:
     assert accounts.durations_s.total == 2.0
     assert accounts.leads_s.total == 0.06
     assert accounts.prefills_s.total == 0.02
+    assert accounts.loop_lags_s.total == 0.015
 
 
 def test_looking_at_a_running_call_counts_nothing_twice() -> None:
@@ -69,6 +77,9 @@ def test_looking_at_a_running_call_counts_nothing_twice() -> None:
         end_reason=None,
         gaps=(GAP,),
         gap_count=1,
+        gap_causes={GapCause.UNKNOWN: 1},
+        outages=1,
+        outage_ms=100,
         frames_to_agent=10,
         refusals={ErrorCode.INVALID_COMMAND: 1},
     )
@@ -80,6 +91,9 @@ def test_looking_at_a_running_call_counts_nothing_twice() -> None:
             running,
             gaps=(GAP, GAP),
             gap_count=2,
+            gap_causes={GapCause.UNKNOWN: 2},
+            outages=1,
+            outage_ms=160,
             frames_to_agent=25,
             refusals={ErrorCode.INVALID_COMMAND: 3},
             end_reason=EndReason.AGENT_LOST,
@@ -87,6 +101,8 @@ def test_looking_at_a_running_call_counts_nothing_twice() -> None:
     )
 
     assert accounts.gaps[GapCause.UNKNOWN] == 2
+    assert accounts.gaps_ms[GapCause.UNKNOWN] == 80
+    assert (accounts.outages, accounts.outage_ms) == (1, 160)
     assert accounts.frames_to_agent == 25
     assert accounts.refusals == {ErrorCode.INVALID_COMMAND: 3}
     assert accounts.ended == {EndReason.AGENT_LOST: 1}
@@ -94,13 +110,27 @@ def test_looking_at_a_running_call_counts_nothing_twice() -> None:
 
 def test_only_the_gaps_since_the_last_look_are_counted_where_a_report_lists_no_more() -> None:
     accounts = Accounts()
-    accounts.add(report(end_reason=None, gaps=(GAP,) * 1000, gap_count=1000))
+    before = {GapCause.UNKNOWN: 1000}
+    accounts.add(report(end_reason=None, gaps=(GAP,) * 1000, gap_count=1000, gap_causes=before))
 
     accounts.add(
-        report(gaps=(GAP,) * 999 + (GapReport(9000, 20, GapCause.AGENT_SILENT),), gap_count=1001)
+        report(
+            gaps=(GAP,) * 999 + (GapReport(9000, 20, GapCause.AGENT_SILENT),),
+            gap_count=1001,
+            gap_causes={**before, GapCause.AGENT_SILENT: 1},
+        )
     )
 
-    assert accounts.gaps == {GapCause.UNKNOWN: 1000, GapCause.AGENT_SILENT: 1}
+    assert accounts.gaps == Counter({GapCause.UNKNOWN: 1000, GapCause.AGENT_SILENT: 1})
+    assert accounts.gaps_ms == Counter({GapCause.UNKNOWN: 40_000, GapCause.AGENT_SILENT: 20})
+
+
+def test_a_client_of_v1_tells_nothing_of_its_event_loop() -> None:
+    accounts = Accounts()
+
+    accounts.add(report(protocol=1))
+
+    assert accounts.loop_lags_s.cumulative()[-1][1] == 0
 
 
 def test_a_call_nobody_answered_has_no_lead() -> None:

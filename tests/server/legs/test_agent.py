@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from telcoflow_sdk.audio.format import AudioFormat
 from telcoflow_sdk.protocol.codes import CloseCode, ErrorCode
+from telcoflow_sdk.protocol.positions import parse_audio
 from telcoflow_server.legs.agent import MAX_UNSENT_MS, STALLED_TICKS, AgentLeg
 from telcoflow_server.media.feed import WAITING_FRAMES
 
@@ -42,6 +43,18 @@ class Link:
     def read_all(self) -> None:
         self.is_read = True
         self.unsent = 0
+
+
+class PositionedLink(Link):
+    """The same for protocol v2; keeps where each frame belongs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.offsets: list[int] = []
+
+    def send_binary(self, message: bytes) -> None:
+        self.offsets.append(parse_audio(message).offset)
+        self.unsent += 0 if self.is_read else FRAME_BYTES
 
 
 def frame(number: int) -> NDArray[np.int16]:
@@ -190,3 +203,68 @@ def test_agent_that_reads_in_between_is_not_stalled(leg: AgentLeg, link: Link) -
     leg.put(STALLED_TICKS + 1, frame(1))
 
     assert not leg.is_stalled
+
+
+def let_pass(link: Link, frames: int) -> None:
+    """Let the transport take so many messages before it is full again."""
+    link.unsent = FORMAT.ms_to_bytes(MAX_UNSENT_MS) - (frames - 1) * FRAME_BYTES
+
+
+def test_agent_that_stays_behind_for_five_seconds_is_stalled_though_it_reads_a_little(
+    leg: AgentLeg, link: Link
+) -> None:
+    link.is_read = False
+    link.unsent = 100_000
+    for tick in range(WAITING_FRAMES):
+        leg.put(tick, frame(1))
+
+    for tick in range(STALLED_TICKS):
+        let_pass(link, 1)
+        leg.put(tick, frame(1))
+
+    assert leg.is_stalled
+
+
+def test_agent_that_comes_back_has_all_the_time_it_needs_to_catch_up() -> None:
+    leg, link = AgentLeg(FORMAT, lambda audience: None), PositionedLink()
+    leg.link_positioned(link, 10_000, [0])
+    leg.put(0, frame(0))
+    leg.unlink()
+    away = 400
+    for tick in range(1, away):
+        leg.put(tick, frame(tick))
+
+    leg.link_positioned(link, 10_000, [FRAME])
+    link.is_read = False
+    for tick in range(away, away + STALLED_TICKS + 50):
+        let_pass(link, 2)
+        leg.put(tick, frame(tick))
+
+    assert not leg.is_stalled
+    assert leg.statistics().dropped_frames == 0
+    assert link.offsets == [n * FRAME for n in range(len(link.offsets))]
+
+
+def test_agent_that_reads_nothing_of_what_it_missed_is_stalled() -> None:
+    leg, link = AgentLeg(FORMAT, lambda audience: None), PositionedLink()
+    leg.link_positioned(link, 10_000, [0])
+    leg.unlink()
+    leg.link_positioned(link, 10_000, [0])
+    link.unsent = 100_000
+
+    for tick in range(STALLED_TICKS):
+        leg.put(tick, frame(tick))
+
+    assert leg.is_stalled
+
+
+def test_agent_without_a_link_is_not_stalled() -> None:
+    leg = AgentLeg(FORMAT, lambda audience: None)
+    leg.link_positioned(PositionedLink(), 1_000, [0])
+    leg.unlink()
+
+    for tick in range(STALLED_TICKS + 1):
+        leg.put(tick, frame(tick))
+
+    assert not leg.is_stalled
+    assert leg.statistics().frames_to_agent == 0

@@ -390,6 +390,19 @@ def test_a_fault_is_a_gap_however_long_it_lasts(line: PositionedLine) -> None:
     ]
 
 
+def test_a_restart_waits_for_no_more_than_the_lead(line: PositionedLine) -> None:
+    for _ in range(3):  # what was not made yet is held longer, and not fetched earlier
+        line.say(2 * FRAME, more=False)
+        line.run(8)
+    statistics = line.playout.statistics()
+    assert statistics.lead_ms == statistics.prefill_ms == 60
+
+    line.say(3 * FRAME, more=False)
+    line.run(3)
+
+    assert line.sounding[-3:] == "###"
+
+
 # --- the end of all ----------------------------------------------------------------------
 
 
