@@ -91,7 +91,6 @@ class Conversation:
         self.bridge.end_turn()
 
     async def truncate(self, cut: Cut) -> None:  # the model remembers what was heard
-        assert isinstance(cut.part, int)
         words = self.history[cut.part][1].split()
         heard = words[: round(len(words) * cut.heard_ms / cut.said_ms)]
         self.history[cut.part] = "agent", " ".join(heard)

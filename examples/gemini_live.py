@@ -8,7 +8,7 @@ import contextlib
 import datetime
 import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import telcoflow_sdk.events as events
@@ -26,7 +26,7 @@ if not os.environ.get("GEMINI_API_KEY"):
 
 MODEL = os.environ.get("GEMINI_LIVE_MODEL", "gemini-3.1-flash-live-preview")
 MIME_TYPE = "audio/pcm;rate=24000"  # what the model speaks; it hears any rate
-TOOLS = {
+TOOLS: dict[str, Callable[[], str]] = {
     "get_time": lambda: datetime.datetime.now().isoformat(timespec="minutes"),
     "hang_up": lambda: "ok",
 }

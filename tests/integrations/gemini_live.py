@@ -67,7 +67,7 @@ class GeminiSession(Session):
             case _:
                 raise UnknownMessageError(f"{str(message)[:100]} ... {str(message)[-100:]}")
 
-    async def _set_up(self, setup: dict[str, Any]) -> None:
+    async def _set_up(self, setup: dict[Any, Any]) -> None:
         if unknown := setup.keys() - SETUP:
             raise UnknownMessageError(f"in the setup: {unknown}")
         self.resumed = setup.get("sessionResumption", {}).get("handle")

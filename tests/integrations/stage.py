@@ -69,7 +69,7 @@ def heard(phone: LivePhone) -> Reading:
 
 def spoken(recording: Samples) -> bytes:
     """Return all that was heard, one after the other, without silence."""
-    return recording[recording != 0].astype("<i2").tobytes()
+    return bytes(recording[recording != 0].astype("<i2").tobytes())
 
 
 def stop_ms(phone: LivePhone, heard_frames: int, heard_samples: int) -> float:

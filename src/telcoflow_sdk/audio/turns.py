@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from telcoflow_sdk.audio.format import BYTES_PER_SAMPLE, AudioFormat
 
@@ -28,8 +29,8 @@ class Cut:
         is_measured: Whether the server counted this; False: the last number it had told before.
     """
 
-    turn: Hashable
-    part: Hashable
+    turn: Any
+    part: Any
     heard_ms: float
     said_ms: float
     is_measured: bool
