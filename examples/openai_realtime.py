@@ -34,8 +34,8 @@ SESSION: Any = {
         "output": {"format": PCM, "voice": "marin"},
     },
     "tools": [
-        {"type": "function", "name": "hang_up", "description": "Ends the call."},
-        {"type": "function", "name": "get_time", "description": "Tells date and time."},
+        {"type": "function", "name": name, "parameters": {"type": "object", "properties": {}}}
+        for name in ("get_time", "hang_up")
     ],
 }
 TOOLS = {"get_time": lambda: datetime.datetime.now().isoformat(timespec="minutes")}

@@ -24,7 +24,13 @@ from telcoflow_sdk.exceptions import (
     WSSCallClosedError,
     WSSError,
 )
-from telcoflow_sdk.model_side import ModelError, pcm_of_model, raise_explained, read_pcm
+from telcoflow_sdk.model_side import (
+    ModelError,
+    first_of,
+    pcm_of_model,
+    raise_explained,
+    read_pcm,
+)
 from telcoflow_sdk.playback import Interruption, Playback
 from telcoflow_sdk.protocol.states import CallState
 
@@ -35,6 +41,10 @@ STALL_TIMEOUT_S = 5.0
 
 FAREWELL_TIMEOUT_S = 30.0
 """The longest goodbye, or apology: a model sends a whole answer at once."""
+
+CANCEL_AGAIN_S = 5.0
+"""How long leaving a model may take, such as the closing of its socket, until it is cancelled once
+more."""
 
 Hear = Callable[[bytes], Awaitable[None]]
 Truncate = Callable[[Cut], Awaitable[None]]
@@ -128,7 +138,7 @@ class Bridge:
             has_finished = work.done()
         finally:
             await _stop(work, ending, *self._interruptions)
-        failure = None if work.cancelled() else work.exception()
+        failure = None if work.cancelled() else first_of(work.exception())
         if isinstance(failure, WSSCallClosedError | BufferClosedError):
             failure = None  # the call ended while something was done to it
         if failure is not None and not has_finished:
@@ -352,6 +362,9 @@ class _Block:
 
 
 async def _stop(*tasks: asyncio.Task[Any]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.wait(tasks)
+    pending = set(tasks)
+    while pending:
+        for task in pending:
+            task.cancel()
+        # Again, because some libraries swallow a cancellation and go on.
+        _, pending = await asyncio.wait(pending, timeout=CANCEL_AGAIN_S)

@@ -61,6 +61,13 @@ def read_pcm(source: BytesLike | str | os.PathLike[str], audio_format: AudioForm
     return _without_header(data, audio_format)
 
 
+def first_of(failure: BaseException | None) -> BaseException | None:
+    """Return what failed first, where a task group in the conversation has gathered several."""
+    while isinstance(failure, BaseExceptionGroup):
+        failure = failure.exceptions[0]
+    return failure
+
+
 def raise_explained(failure: BaseException, settings: str) -> NoReturn:
     """Raise what has failed as a `ModelError` that names the settings; the cause is attached.
 
@@ -73,8 +80,6 @@ def raise_explained(failure: BaseException, settings: str) -> NoReturn:
     Raises:
         ModelError: always, but for what is no `Exception`: that is raised as it is.
     """
-    while isinstance(failure, ExceptionGroup):  # of a task group in the conversation
-        failure = failure.exceptions[0]
     if isinstance(failure, ModelError) or not isinstance(failure, Exception):
         raise failure
     if isinstance(failure, WSSError):

@@ -70,7 +70,9 @@ class GeminiSession(Session):
     async def _set_up(self, setup: dict[Any, Any]) -> None:
         if unknown := setup.keys() - SETUP:
             raise UnknownMessageError(f"in the setup: {unknown}")
-        self.resumed = setup.get("sessionResumption", {}).get("handle")
+        if missing := {"sessionResumption", "contextWindowCompression"} - setup.keys():
+            raise UnknownMessageError(f"the session would end after minutes: no {missing}")
+        self.resumed = setup["sessionResumption"].get("handle")
         await self.send({"setupComplete": {}})
 
     async def send(self, message: dict[str, Any]) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
+import random
 import struct
 import sys
 from collections.abc import AsyncIterator
@@ -139,9 +141,11 @@ async def example_finished(name: str, **variables: str) -> Finished:
 
 
 async def listen_to(phone: LivePhone, ms: float) -> None:
-    """Listen until so much sound was heard, silence not counted."""
+    """Listen until so much sound was heard, silence not counted; and for a part of a frame."""
     while np.count_nonzero(phone.heard.samples) < ms * MS:
         await phone.listen(0.02)
+    # Else whatever follows would always happen right after a frame.
+    await asyncio.sleep(random.uniform(0, 0.019))
 
 
 def heard_frames(phone: LivePhone) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+import numpy as np
 import pytest
 
 from telcoflow_sdk import ActiveCall
@@ -54,6 +55,38 @@ async def test_the_caller_hangs_up_first_and_the_conversation_is_cancelled(
     assert outcome.error is None
     assert ends == ["cancelled"]
     assert phone.end_reason == "caller_hung_up"
+
+
+@virtual_time
+async def test_a_conversation_that_swallows_its_cancellation_is_cancelled_again(
+    sandbox: Sandbox,
+) -> None:
+    swallowed: list[float] = []
+
+    async def converse(_: Bridge) -> None:
+        while len(swallowed) < 3:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                swallowed.append(asyncio.get_running_loop().time())
+
+    _, outcome = await converse_in(sandbox, converse, hang_up_soon)
+
+    assert outcome.error is None
+    assert np.allclose(np.diff(swallowed), 5.0)
+
+
+@virtual_time
+async def test_the_end_of_the_call_inside_a_task_group_is_no_failure(sandbox: Sandbox) -> None:
+    async def converse(bridge: Bridge) -> None:
+        async with asyncio.TaskGroup() as group:
+            async for _ in bridge.call.audio_stream():
+                pass
+            group.create_task(bridge.call.connect())
+
+    _, outcome = await converse_in(sandbox, converse, hang_up_soon, linger_s=1.0)
+
+    assert outcome.error is None
 
 
 @virtual_time

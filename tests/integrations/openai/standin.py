@@ -52,6 +52,7 @@ class OpenAISession(Session):
     def __init__(self, socket: web.WebSocketResponse, request: web.Request) -> None:
         super().__init__(socket, request)
         self.responses: dict[str, Response] = {}
+        self.refused = 0
 
     async def take(self, kind: WSMsgType, data: Any) -> None:
         """See `Session`."""
@@ -91,7 +92,8 @@ class OpenAISession(Session):
         if not isinstance(end_ms, int) or message["content_index"] != 0:
             raise UnknownMessageError(f"truncate: {message}")
         if response is None or end_ms > response.sent_ms:
-            await self.error("invalid_value")  # as the service does
+            self.refused += 1
+            await self.error("invalid_value")
         else:
             told = {key: message[key] for key in ("item_id", "content_index", "audio_end_ms")}
             await self.event("conversation.item.truncated", **told)

@@ -137,6 +137,7 @@ async def test_interrupted_while_it_is_heard_the_model_is_told_what_was(
     await phone.listen_until_quiet(0.5)
 
     samples = heard_of_answer(phone)
+    assert session.refused == 0
     assert truncation["item_id"] == response.item
     assert truncation["audio_end_ms"] == int(samples / MS)
     assert 600 <= truncation["audio_end_ms"] < ANSWER_MS
