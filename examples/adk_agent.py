@@ -16,7 +16,6 @@ from telcoflow_sdk.bridge import Bridge, ModelError
 
 try:
     from google.adk.agents import LiveRequestQueue, LlmAgent, RunConfig
-    from google.adk.agents.run_config import StreamingMode
     from google.adk.models import Gemini
     from google.adk.runners import InMemoryRunner
     from google.genai import types
@@ -48,7 +47,6 @@ agent = LlmAgent(
     tools=[get_time, hang_up],
 )
 RUN = RunConfig(
-    streaming_mode=StreamingMode.BIDI,
     response_modalities=[types.Modality.AUDIO],
     # With these the kit makes a lost connection anew, and a session may last.
     session_resumption=types.SessionResumptionConfig(),
@@ -77,7 +75,7 @@ async def answer(call: ActiveCall) -> None:
         await runner.session_service.delete_session(**session_of(call))
 
 
-def session_of(call: ActiveCall) -> dict[str, str]:
+def session_of(call: ActiveCall) -> dict[str, Any]:
     user = call.caller_number or "unknown"
     return {"app_name": runner.app_name, "user_id": user, "session_id": call.call_id}
 
