@@ -37,17 +37,29 @@ QUIET_S = 0.08
 """How long it talks at least before an interruption, and is quiet after it."""
 
 
-async def main(base_url: str) -> None:
-    """Take calls until the input ends."""
-    logging.getLogger("telcoflow_sdk").setLevel(logging.ERROR)
-    config = TelcoflowClientConfig.sandbox(
-        api_key="sandbox", connector_uuid="sandbox", base_url=base_url, sample_rate=24_000
-    )
-    talking: asyncio.Queue[ActiveCall] = asyncio.Queue()
+class Talker:
+    """The call whose agent talks, and what is done with it."""
 
-    async def interrupt(times: int) -> list[tuple[float, float | None]]:
+    def __init__(self) -> None:
+        self._calls: asyncio.Queue[ActiveCall] = asyncio.Queue()
+        self._taken = 0
+        self._resumed_ms: list[float] = []
+
+    async def take(self, call: ActiveCall) -> None:
+        """Take a call: the one with the ear talks, the others echo."""
+        self._taken += 1
+        if call.caller_number != EAR:
+            with suppress(WSSCallError):  # the caller was faster
+                await echo(call)
+            return
+        await call.answer()
+        self._calls.put_nowait(call)
+        async for _ in call.audio_stream():
+            pass
+
+    async def interrupt(self, times: int) -> list[tuple[float, float | None]]:
         """Talk and stop; tell when `interrupt` was called (CLOCK_MONOTONIC), what was heard."""
-        call = await talking.get()
+        call = await self._calls.get()
         called: list[tuple[float, float | None]] = []
         for _ in range(times):
             await call.send_audio(SENTENCE)
@@ -56,12 +68,12 @@ async def main(base_url: str) -> None:
             interruption = await call.interrupt()
             called.append((called_s, interruption.heard_ms))
             await asyncio.sleep(QUIET_S)
-        talking.put_nowait(call)
+        self._calls.put_nowait(call)
         return called
 
-    async def block(block_ms: int, seconds: float) -> float:
+    async def block(self, block_ms: int, seconds: float) -> float:
         """Talk without a pause while the event loop is blocked once a second; tell for how long."""
-        call = await talking.get()
+        call = await self._calls.get()
         begun_s = time.monotonic()
         playing = asyncio.create_task(call.play(SENTENCE * math.ceil(seconds / 5 + 1)))
         await asyncio.sleep(0.2)
@@ -70,51 +82,42 @@ async def main(base_url: str) -> None:
             time.sleep(block_ms / 1000)  # noqa: ASYNC251 - what is measured
         await call.interrupt()
         await playing
-        talking.put_nowait(call)
+        self._calls.put_nowait(call)
         return time.monotonic() - begun_s
 
-    resumed_ms: list[float] = []
-
-    async def talk(seconds: float) -> float:
+    async def talk(self, seconds: float) -> float:
         """Begin to talk for so long."""
-        call = await talking.get()
-        call.on(CallEvent.MEDIA_RESUMED)(lambda one: resumed_ms.append(one.outage_ms))
+        call = await self._calls.get()
+        call.on(CallEvent.MEDIA_RESUMED)(lambda one: self._resumed_ms.append(one.outage_ms))
         await call.send_audio(SENTENCE * math.ceil(seconds / 5))
-        talking.put_nowait(call)
+        self._calls.put_nowait(call)
         return seconds
 
-    async def outages_ms() -> list[float]:
+    async def outages_ms(self) -> list[float]:
         """Tell how long the media link was away each time."""
-        return resumed_ms
+        return self._resumed_ms
 
-    taken = 0
-
-    async def calls_taken() -> int:
+    async def calls_taken(self) -> int:
         """Tell how many calls came."""
-        return taken
+        return self._taken
 
+
+async def main(base_url: str) -> None:
+    """Take calls until the input ends."""
+    logging.getLogger("telcoflow_sdk").setLevel(logging.ERROR)
+    config = TelcoflowClientConfig.sandbox(
+        api_key="sandbox", connector_uuid="sandbox", base_url=base_url, sample_rate=24_000
+    )
+    talker = Talker()
     async with TelcoflowClient(config) as client:
-
-        @client.on(ClientEvent.INCOMING_CALL)
-        async def on_call(call: ActiveCall) -> None:
-            nonlocal taken
-            taken += 1
-            if call.caller_number != EAR:
-                with suppress(WSSCallError):  # the caller was faster
-                    await echo(call)
-                return
-            await call.answer()
-            talking.put_nowait(call)
-            async for _ in call.audio_stream():
-                pass
-
+        client.on(ClientEvent.INCOMING_CALL)(talker.take)
         await lines.serve(
             {
-                "interrupt": interrupt,
-                "block": block,
-                "talk": talk,
-                "outages_ms": outages_ms,
-                "calls_taken": calls_taken,
+                "interrupt": talker.interrupt,
+                "block": talker.block,
+                "talk": talker.talk,
+                "outages_ms": talker.outages_ms,
+                "calls_taken": talker.calls_taken,
             }
         )
 

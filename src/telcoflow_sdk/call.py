@@ -206,10 +206,13 @@ class ActiveCall:
                 `INVALID_STATE`: it is connected, or another `connect` is in progress.
             WSSCallCommandTimeoutError: the server did not answer in time.
 
-        Cancellation: the ringing goes on, or begins in its place, and `state` tells. (Over v1
-            nobody is rung while queued audio plays.) `close` and `disconnect` end it.
+        Cancellation: while queued audio plays, nobody is rung; later the ringing goes on, and
+            `state` tells. `close` and `disconnect` end it.
         """
         check_ring_time(ring_time_seconds)
+        if self._media.audio.positions is not None and self.state is CallState.ANSWERED:
+            # Here and not on the server, so that it can be called off until then.
+            await self._media.audio.played()
         if self._hang_up.is_running:
             raise WSSCallClosedError
         try:

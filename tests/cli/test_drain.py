@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 
 import aiohttp
@@ -31,7 +32,7 @@ async def test_an_empty_server_ends_by_itself() -> None:
 
 async def test_a_busy_server_takes_no_new_calls_and_ends_after_its_last() -> None:
     async with sandbox() as server, example("echo.py", server.url):
-        arguments = ("call", "--url", server.url, "--hang-up-after", "3", "--json")
+        arguments = ("call", "--url", server.url, "--hang-up-after", "60", "--json")
         async with telcoflow(*arguments) as running_call:
             await call_runs(server.url)
             before = await readiness(server.url)
@@ -39,6 +40,7 @@ async def test_a_busy_server_takes_no_new_calls_and_ends_after_its_last() -> Non
             during = await readiness(server.url)
             refused = await telcoflow_finished("call", "--url", server.url)
             again = await telcoflow_finished("drain", "--url", server.url)
+            running_call.signal(signal.SIGINT)  # which hangs up
             ended = await running_call.finished()
         finished = await server.running.finished()
 

@@ -96,13 +96,14 @@ async def test_leaves_at_the_first_signal_when_no_call_runs(number: signal.Signa
 
 async def test_first_signal_lets_running_calls_end_and_refuses_new_ones() -> None:
     async with sandbox() as server, example("echo.py", server.url):
-        arguments = ("call", "--url", server.url, "--hang-up-after", "2", "--json")
+        arguments = ("call", "--url", server.url, "--hang-up-after", "60", "--json")
         async with telcoflow(*arguments) as running_call:
             await call_runs(server.url)
 
             server.running.signal(signal.SIGTERM)
             await server.running.error_line("waiting for 1 calls to end")
             refused = await telcoflow_finished("call", "--url", server.url)
+            running_call.signal(signal.SIGINT)  # which hangs up
             ended = await running_call.finished()
 
         assert refused.exit_code == 1

@@ -43,6 +43,7 @@ def objects() -> int:
     return len(gc.get_objects())
 
 
+@pytest.mark.timeout(60)  # more than a millisecond of processor time each; two tests run at a time
 def test_ten_thousand_calls_in_a_row_on_one_client() -> None:
     async def main() -> None:
         async with (

@@ -26,7 +26,7 @@ from telcoflow_sdk.audio.format import CallAudio
 from telcoflow_sdk.audio.outbox import Outbox
 from telcoflow_sdk.audio.positioned import PositionedOutbox
 from telcoflow_sdk.playback import CallStatistics
-from telcoflow_sdk.protocol.codes import CloseCode
+from telcoflow_sdk.protocol.codes import RESUMABLE_CLOSES
 from telcoflow_sdk.protocol.commands import CommandName, DialProgress, GapCause
 from telcoflow_sdk.protocol.media import MediaEngine
 from telcoflow_sdk.protocol.media_events import (
@@ -288,7 +288,8 @@ class MediaConnection:
             self._received_bytes += len(arrival.pcm)
             self._inboxes[arrival.channel].deliver(arrival.pcm, arrival.offset)
         else:
-            self._sender.send()  # there may be credit
+            if not self._sender.outbox.is_drained:
+                self._sender.send()  # there may be credit
             self._waiters.has_played()
         resumable.acknowledge(self._driver.link, now)
 
@@ -300,7 +301,7 @@ class MediaConnection:
             )
             _logger.warning("a media link was lost: closed %s", why)
         self._driver.detach()
-        is_final = code is not None and code != CloseCode.SLOW_READER
+        is_final = code is not None and code not in RESUMABLE_CLOSES
         self._engine.link_lost(self._loop.time(), is_final=is_final)
         self._driver.drain()
         if self._resumable is not None:

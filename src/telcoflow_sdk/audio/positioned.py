@@ -126,11 +126,10 @@ class PositionedOutbox:
         """End the utterance behind what is queued; half a sample is dropped."""
         self._buffer.drop_odd_byte()
         written = self.written
-        if (
-            written > 0
-            and (not self._ends or self._ends[-1] != written)
-            and (written != self._last_end)
-        ):
+        last = self._ends[-1] if self._ends else self._last_end
+        if written != last:
+            # Also at 0, where nothing ends: so the server learns that this agent says itself when
+            # an utterance ends, before a pause in the first one could be taken for its end.
             self._ends.append(written)
 
     def clear(self) -> int:

@@ -59,10 +59,11 @@ class CloseCode(IntEnum):
     """Why the server closed a WebSocket; RFC 6455 §7.4.2 leaves 4000 to 4999 to applications."""
 
     NORMAL = 1000
-    GOING_AWAY = 1001
+    GOING_AWAY = 1001  # also what a proxy says that is shut down
     PROTOCOL_ERROR = 1002
     MESSAGE_TOO_BIG = 1009
     INTERNAL_ERROR = 1011
+    SERVICE_RESTART = 1012  # from proxies (RFC 6455 registry)
     BAD_MESSAGES = 4400  # too many malformed messages in a row
     SETUP_TIMEOUT = 4408  # no `setup` or `hello` in time
     CALL_ENDED = 4410
@@ -73,6 +74,13 @@ class CloseCode(IntEnum):
     CREDIT_OVERRUN = 4423  # more audio than the window allows
     FLOOD = 4429  # more messages per second than allowed
     DRAINING = 4503
+
+
+RESUMABLE_CLOSES = frozenset(
+    {CloseCode.GOING_AWAY, CloseCode.SERVICE_RESTART, CloseCode.SLOW_READER}
+)
+"""With these a media link of protocol v2 is lost like one that broke: the call waits for another.
+With every other code somebody has left, or broken the rules."""
 
 
 class EndReason(StrEnum):

@@ -42,7 +42,6 @@ from telcoflow_sdk.protocol.messages import (
 from telcoflow_sdk.protocol.refusals import (
     not_possible,
     refused,
-    unacknowledged,
     unanswered,
     unsupported,
 )
@@ -275,9 +274,10 @@ class MediaEngine:
             return
         try:
             numbered = resuming.number(message)
-        except SequenceFull as error:
+        except SequenceFull:
             self._commands.settle(command_id)
-            raise unacknowledged(name, str(error)) from None
+            # Thousands wait for an answer already: so would this one.
+            raise WSSCallCommandTimeoutError(name) from None
         if resuming.is_welcome:
             self._messages.append(numbered)
 

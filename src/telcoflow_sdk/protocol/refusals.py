@@ -29,11 +29,6 @@ def unsupported(name: CommandName) -> WSSCallCommandError:
     )
 
 
-def unacknowledged(name: CommandName, why: str) -> WSSCallCommandError:
-    """Return the error for a command to a server that has confirmed none for too long."""
-    return WSSCallCommandError(name, ErrorCode.QUOTA_EXCEEDED, why)
-
-
 def unanswered(data: CallEventData) -> WSSCallCommandError:
     """Return why the person we called did not answer."""
     return WSSCallCommandError(CommandName.ANSWER, data.error_code or "", data.error_message or "")

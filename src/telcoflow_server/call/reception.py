@@ -7,7 +7,7 @@ first message to its last" of docs/reference/wire-v2.md.
 from __future__ import annotations
 
 from telcoflow_sdk.protocol.codec import ProtocolViolation, decode_hello
-from telcoflow_sdk.protocol.codes import CloseCode
+from telcoflow_sdk.protocol.codes import RESUMABLE_CLOSES, CloseCode
 from telcoflow_server.call.call import Call
 from telcoflow_server.call.exchange import Exchange
 from telcoflow_server.call.ports import LinkBroken, MediaLink
@@ -81,7 +81,7 @@ class Reception:
         Args:
             code: With which the agent, or we, closed it; None: it broke.
         """
-        is_final = code is not None and code != CloseCode.SLOW_READER
+        is_final = code is not None and code not in RESUMABLE_CLOSES
         self._call.seat.detach(self._link, is_final=is_final)
 
     def _check_call(self) -> None:

@@ -90,7 +90,7 @@ class Script:
             box.write(data)
         elif step == "end":
             box.end_utterance()
-            self.ends |= {(box.generation, box.written)} if box.written else set()
+            self.ends.add((box.generation, box.written))
         elif step == "send":
             self._way.extend(messages(box))
         elif step == "arrive":

@@ -433,10 +433,9 @@ def test_a_server_that_confirms_nothing_is_sent_nothing_more() -> None:
     dialogue.passes(PATIENCE_S)
     dialogue.events()
 
-    with pytest.raises(WSSCallCommandError) as caught:
+    with pytest.raises(WSSCallCommandTimeoutError):
         dialogue.engine.send_command(CommandName.PAUSE, dialogue.now)
 
-    assert caught.value.error_code == "QUOTA_EXCEEDED"
     assert deadline is not None
     assert dialogue.engine.next_deadline() is None
     dialogue.has(0, seen=2)

@@ -200,7 +200,7 @@ async def test_a_goodbye_ends_the_call_at_once(
     async with link(call_in["url"], call_in["token"]) as socket:
         await greet(socket, 1)
         await command(socket, 1, "call.answer")
-        await socket.close(1001)
+        await socket.close(1000)
 
     report = await asyncio.wait_for(caller.ended(), 2)
 

@@ -237,9 +237,8 @@ def test_a_closing_call_does_not_wait_for_audio_that_cannot_come() -> None:
     assert scene.call.end_reason is EndReason.AGENT_CLOSED
 
 
-@pytest.mark.parametrize("code", [CloseCode.NORMAL, CloseCode.GOING_AWAY])
-def test_a_goodbye_has_no_grace(scene: Scene, code: CloseCode) -> None:
-    scene.agent.leave(code)
+def test_a_goodbye_has_no_grace(scene: Scene) -> None:
+    scene.agent.leave()
 
     assert scene.call.end_reason is EndReason.AGENT_LOST
 
