@@ -256,6 +256,7 @@ class Bridge:
 
         What is queued is gone, and audio of its turns refused, when this returns, in the next turn
         of the event loop. What was heard is told to `truncate` as soon as the server has said it.
+        A caller who speaks while nothing is played clears nothing, and no report will say so.
 
         Args:
             turn: The model's turn in progress, of which nothing may have been said yet.
@@ -264,6 +265,9 @@ class Bridge:
         """
         before = self.call.playback
         parts = self._turns.interrupt(turn)
+        is_playing = before.queued_ms or before.in_flight_ms or before.is_paused
+        if not is_playing and self.call.statistics().protocol > 1:
+            return  # on v1 it is not known what the server still plays
         interrupting = asyncio.create_task(self.call.interrupt(), name="telcoflow interruption")
         self._interruptions.add(interrupting)
         interrupting.add_done_callback(self._interruptions.discard)

@@ -15,7 +15,7 @@ from tests.integrations.bridge.conversation import (
     nothing,
     wait_for_the_end,
 )
-from tests.integrations.stage import ANSWER, MS, NEXT, heard_of_answer
+from tests.integrations.stage import ANSWER, ANSWER_MS, MS, NEXT, heard_of_answer, spoken
 from tests.positions.ruler import ruler
 
 
@@ -53,6 +53,44 @@ async def test_a_turn_that_has_not_begun_is_interrupted_by_its_name(sandbox: San
     phone, _ = await converse_in(sandbox, converse, wait_for_the_end)
 
     assert heard_of_answer(phone) == 0
+
+
+@virtual_time
+async def test_while_nothing_plays_there_is_nothing_to_clear(sandbox: Sandbox) -> None:
+    cuts: list[Cut] = []
+
+    async def truncate(cut: Cut) -> None:
+        cuts.append(cut)
+
+    async def converse(bridge: Bridge) -> None:
+        async with bridge.listening(nothing, truncate=truncate):
+            await bridge.interrupt()
+            await bridge.say(ANSWER, turn=1)
+            await bridge.call.drain()
+            await bridge.interrupt(2)
+            assert not await bridge.say(ANSWER, turn=1)
+            assert not await bridge.say(ANSWER, turn=2)
+            await bridge.say(NEXT, turn=3)
+            await bridge.call.drain()
+
+    phone, _ = await converse_in(sandbox, converse, wait_for_the_end)
+
+    assert heard_of_answer(phone) == ANSWER_MS * MS
+    assert cuts == []
+    assert phone.report is not None
+    assert not phone.report.clears
+
+
+@virtual_time
+async def test_an_interruption_ends_a_pause(sandbox: Sandbox) -> None:
+    async def converse(bridge: Bridge) -> None:
+        await bridge.call.pause_playback()
+        await bridge.interrupt()
+        await bridge.say(NEXT)
+
+    phone, _ = await converse_in(sandbox, converse, wait_for_the_end)
+
+    assert spoken(phone.heard.samples) == NEXT
 
 
 @virtual_time
