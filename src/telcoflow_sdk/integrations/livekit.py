@@ -39,6 +39,8 @@ FAREWELL_TIMEOUT_S = 10.0
 FIRST_MS = 20
 """Of a segment, what has to be played before its playback has started: one frame of the call."""
 
+_ENDED = CallState.DISCONNECTED
+
 _logger = logging.getLogger("telcoflow_sdk")
 
 
@@ -55,7 +57,7 @@ class CallAudioInput(io.AudioInput):
     """
 
     def __init__(self, call: ActiveCall) -> None:
-        if call.state is CallState.DISCONNECTED:
+        if call.state is _ENDED:
             raise WSSCallClosedError
         super().__init__(label="Telcoflow")
         self._call = call
@@ -102,7 +104,7 @@ class CallAudioOutput(io.AudioOutput):
     """
 
     def __init__(self, call: ActiveCall) -> None:
-        if call.state is CallState.DISCONNECTED:
+        if call.state is _ENDED:
             raise WSSCallClosedError
         can_pause = call.media.audio.positions is not None  # media protocol v2
         super().__init__(
@@ -214,14 +216,18 @@ class CallAudioOutput(io.AudioOutput):
 
     async def _clear(self, segments: list[_Segment]) -> None:
         self._is_clear_begun.set()  # what waits for it goes on after the next line has begun
+        before = self._call.playback
         interruption = await self._call.interrupt()
-        heard_ms = interruption.heard_ms
-        for number, segment in enumerate(segments):
-            pushed_ms = self._format.bytes_to_ms(segment.pushed_bytes)
-            if heard_ms is None:  # an older server: what was not dropped was heard
-                heard_ms = max(0.0, pushed_ms - interruption.dropped_ms)
-            # Only the first of them can have been heard.
-            position_ms = min(heard_ms, pushed_ms) if number == 0 else 0.0
+        pushed_bytes = sum(segment.pushed_bytes for segment in segments)
+        # What was given, and was not dropped, was heard. The server's own count may be of the
+        # utterance before, if this one has not begun.
+        heard_ms = max(0.0, self._format.bytes_to_ms(pushed_bytes) - interruption.dropped_ms)
+        is_known = interruption.heard_ms is not None and self._call.state is not _ENDED
+        if self.can_pause and not is_known:
+            heard_ms = min(heard_ms, before.heard_ms)  # the last that was told
+        for segment in segments:
+            position_ms = min(heard_ms, self._format.bytes_to_ms(segment.pushed_bytes))
+            heard_ms -= position_ms
             self.on_playback_finished(playback_position=position_ms / 1000, interrupted=True)
 
     def _run(self, work: Coroutine[Any, Any, None]) -> None:

@@ -106,6 +106,7 @@ class Stage:
 
     def _on_started(self, _: PlaybackStartedEvent) -> None:
         self.started.append(self.phone.line.heard_ticks)
+        self.is_changed.set()
 
     def _on_finished(self, event: PlaybackFinishedEvent) -> None:
         self.finished.append((self.phone.line.heard_ticks, event))
@@ -139,7 +140,14 @@ class Stage:
 
     async def has_finished(self, count: int = 1) -> None:
         """Wait until so many playbacks have finished."""
+        await self._until(lambda: len(self.finished) >= count)
+
+    async def has_started(self, count: int = 1) -> None:
+        """Wait until so many playbacks have started."""
+        await self._until(lambda: len(self.started) >= count)
+
+    async def _until(self, is_true: Callable[[], bool]) -> None:
         async with asyncio.timeout(60):
-            while len(self.finished) < count:
+            while not is_true():
                 self.is_changed.clear()
                 await self.is_changed.wait()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import AsyncIterable, AsyncIterator
 from typing import Any
 
@@ -95,6 +96,36 @@ def test_an_interruption_is_heard_at_once_and_told_exactly(at_ms: int, findings:
     interrupted()
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_of_many_turns_each_is_heard_until_it_is_interrupted(seed: int) -> None:
+    chance = random.Random(seed)
+    turns = [piece(200 * number, chance.randint(30, 199)) for number in range(12)]
+
+    @virtual_time
+    async def talk(sandbox: Sandbox) -> None:
+        async with Stage(sandbox).running() as stage:
+            for number, turn in enumerate(turns):
+                speech = stage.say(turn)
+                if chance.random() < 0.7:
+                    await stage.has_started(number + 1)
+                    await asyncio.sleep(chance.uniform(0, 0.15))
+                    stage.session.interrupt()
+                await speech.wait_for_playout()
+            stage.session.shutdown()
+
+        heard = read(stage.phone.heard.samples)
+        assert not heard.size or heard.positions[-1] < 200 * len(turns) * MS, "out of order"
+        assert len(stage.finished) == len(turns)
+        for number, (turn, (_, finished)) in enumerate(zip(turns, stage.finished, strict=True)):
+            samples, first = len(turn) // 2, 200 * number * MS
+            part = heard.between(first, first + samples)
+            assert part.positions.tolist() == list(range(first, first + part.size))
+            assert position_ms(stage, number) == pytest.approx(part.size / MS, abs=1e-6)
+            assert finished.interrupted or part.size == samples
+
+    talk()
+
+
 @virtual_time
 async def test_an_interruption_before_the_first_sample_says_nothing(sandbox: Sandbox) -> None:
     async with Stage(sandbox).running() as stage:
@@ -110,6 +141,42 @@ async def test_an_interruption_before_the_first_sample_says_nothing(sandbox: San
     assert (event.playback_position, event.interrupted) == (0, True)
     assert spoken(stage.phone.heard.samples) == NEXT
     assert len(stage.started) == 1
+
+
+@virtual_time
+async def test_of_an_answer_that_has_not_begun_nothing_was_heard(sandbox: Sandbox) -> None:
+    async def use(call: ActiveCall, _: object) -> list[float]:
+        output, positions = CallAudioOutput(call), list[float]()
+        for clears in (False, True):
+            async for frame in frames(piece(0, 60)):
+                await output.capture_frame(frame)
+            output.flush()
+            if clears:
+                output.clear_buffer()
+            positions.append((await output.wait_for_playout()).playback_position)
+        await output.aclose()
+        return positions
+
+    assert await in_call(sandbox, use) == [0.06, 0]
+
+
+@virtual_time
+async def test_a_clear_after_the_end_of_the_call_tells_the_last_position(sandbox: Sandbox) -> None:
+    async def use(call: ActiveCall, phone: LivePhone) -> tuple[float, float]:
+        output = CallAudioOutput(call)
+        async for frame in frames(ANSWER):
+            await output.capture_frame(frame)
+        await phone.listen(0.5)
+        await phone.hang_up()
+        await call.drain()
+        output.clear_buffer()
+        position_s = (await output.wait_for_playout()).playback_position
+        await output.aclose()
+        return position_s * 1000, np.count_nonzero(phone.heard.samples) / MS
+
+    position, heard_ms = await in_call(sandbox, use)
+
+    assert heard_ms - 2 * FRAME_MS <= position <= heard_ms
 
 
 @virtual_time

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 
 import numpy as np
 import pytest
@@ -38,7 +39,7 @@ from tests.integrations.stage import (
     spoken,
     stop_ms,
 )
-from tests.positions.ruler import ruler
+from tests.positions.ruler import read, ruler
 from tests.positions.stage import serving
 
 FRAME_MS = 20
@@ -197,6 +198,42 @@ async def test_a_caller_who_talks_over_the_agent_silences_it(sandbox: Sandbox) -
     assert conversation.assert_stops_within(60) <= 60
     conversation.assert_cancelled(LONG, within_ms=60)
     assert spoken(stage.phone.heard.samples).endswith(SHORT)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_of_many_turns_each_is_heard_until_it_is_interrupted(seed: int) -> None:
+    chance, told = random.Random(seed), list[Interruption]()
+    turns = [piece(200 * number, chance.randint(30, 199)) for number in range(12)]
+    is_cut = [chance.random() < 0.7 for _ in turns]
+
+    @virtual_time
+    async def talk(sandbox: Sandbox) -> None:
+        async with Stage(sandbox).running() as stage:
+            stage.transport.add_event_handler("on_interrupted", lambda _, __, one: told.append(one))
+            for turn, cut in zip(turns, is_cut, strict=True):
+                stopped = len(stage.behind.ticks(BotStoppedSpeakingFrame))
+                await stage.say(turn, at_once=chance.choice([960, 4_802, 100_000]))
+                if cut:
+                    await stage.behind.wait(BotStartedSpeakingFrame, stopped + 1)
+                    await asyncio.sleep(chance.uniform(0, 0.15))
+                    await stage.before.broadcast_interruption()
+                await stage.behind.wait(BotStoppedSpeakingFrame, stopped + 1)
+            await stage.phone.hang_up()
+
+        heard = read(stage.phone.heard.samples)
+        assert not heard.size or heard.positions[-1] < 200 * len(turns) * MS, "out of order"
+        cuts = iter(told)
+        for number, (turn, cut) in enumerate(zip(turns, is_cut, strict=True)):
+            samples, first = len(turn) // 2, 200 * number * MS
+            part = heard.between(first, first + samples)
+            assert part.positions.tolist() == list(range(first, first + part.size))
+            interruption = next(cuts) if cut else None
+            if interruption is None:
+                assert part.size == samples
+            elif interruption.dropped_ms or part.size < samples:
+                assert interruption.heard_ms == part.size / MS
+
+    talk()
 
 
 @virtual_time
