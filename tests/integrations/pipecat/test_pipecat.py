@@ -16,6 +16,7 @@ from pipecat.frames.frames import (
     InputAudioRawFrame,
     InterruptionWorkerFrame,
     OutputAudioRawFrame,
+    OutputDTMFFrame,
     TTSAudioRawFrame,
     TTSStartedFrame,
     TTSStoppedFrame,
@@ -322,6 +323,22 @@ async def test_what_is_said_before_the_answer_is_heard_from_it_on(sandbox: Sandb
         await stage.phone.hang_up()
 
     assert spoken(stage.phone.heard.samples) == piece(0, 400)
+
+
+@virtual_time
+async def test_digits_are_sounds(sandbox: Sandbox) -> None:
+    async with Stage(sandbox).running() as stage:
+        await stage.say(piece(0, 200))
+        await stage.worker.queue_frame(OutputDTMFFrame.from_string("1"))
+        heard = await stage.phone.listen_until_quiet(0.5)
+        await stage.phone.hang_up()
+
+    assert spoken(heard.samples).startswith(piece(0, 200))
+    spectrum = np.abs(np.fft.rfft(heard.samples[np.flatnonzero(heard.samples)][200 * MS :], 24_000))
+    # ITU-T Q.23: the digit 1.
+    low, high = int(np.argmax(spectrum[:1_000])), 1_000 + int(np.argmax(spectrum[1_000:]))
+    assert abs(low - 697) <= 5
+    assert abs(high - 1_209) <= 5
 
 
 @virtual_time

@@ -346,6 +346,22 @@ async def test_a_call_in_virtual_time_is_measured(sandbox: Sandbox) -> None:
         conversation.assert_never_heard(NEXT)
 
 
+@pytest.mark.slow
+async def test_a_call_over_sockets_is_measured_too(sandbox: Sandbox) -> None:
+    async with running(interruptible(TelcoflowClientConfig.sandbox(**sandbox.credentials))):
+        phone = await sandbox.dial()
+        await phone.answered()
+        await phone.listen(0.5)
+        await phone.say(noise(9_600, 13))
+        await phone.listen(0.6)
+        conversation = Conversation.of(phone)
+        await phone.hang_up()
+
+    assert conversation.assert_stops_within(200) >= 100
+    assert conversation.assert_answers_within(200) > 0
+    conversation.assert_cancelled(LONG, within_ms=200)
+
+
 @virtual_time
 async def test_a_callee_has_a_conversation_too(sandbox: Sandbox) -> None:
     callee = sandbox.callee("+15550123", after_s=0.1)
