@@ -17,6 +17,7 @@ from telcoflow_sdk.protocol.codes import EndReason
 from telcoflow_server.call.ports import CalleeProgress
 from telcoflow_server.legs.simulated import SILENCE_DB, level_db
 from telcoflow_server.media.sound import Sound
+from telcoflow_server.testing.sound import FRAME_SAMPLES
 
 
 class PhoneState(StrEnum):
@@ -26,6 +27,9 @@ class PhoneState(StrEnum):
     RINGING = "RINGING"  # the other side's, for a caller; its own, for a callee
     TALKING = "TALKING"
     ENDED = "ENDED"
+
+
+_SILENCE = np.zeros(FRAME_SAMPLES, np.int16)
 
 
 class PhoneLine:
@@ -44,9 +48,12 @@ class PhoneLine:
         self.quiet_ticks = 0
         """For how long nothing was heard."""
         self.has_hung_up = False
+        self.answered_ticks = 0
+        """How many frames had been heard when the call was answered, the last one if several."""
         self._changed = changed
         self._speech: deque[Sound] = deque()
         self._frames: list[Sound] = []
+        self._said: dict[int, Sound] = {}
 
     # --- the test's side -------------------------------------------------------------------
 
@@ -74,6 +81,11 @@ class PhoneLine:
         frames = self._frames[first:last]
         return np.concatenate(frames) if frames else np.zeros(0, np.int16)
 
+    def said(self) -> Sound:
+        """Return what was said, on the time axis of all that was heard: silence where nothing."""
+        frames = [self._said.get(number, _SILENCE) for number in range(len(self._frames))]
+        return np.concatenate(frames) if frames else np.zeros(0, np.int16)
+
     def begin_to_ring(self) -> None:
         """Somebody calls this phone."""
         self.state = PhoneState.RINGING
@@ -94,6 +106,7 @@ class PhoneLine:
     def answered(self, tick: int) -> None:
         """See `Phone`."""
         self.state = PhoneState.TALKING
+        self.answered_ticks = len(self._frames)
         self._changed()
 
     def ended(self, tick: int, reason: EndReason) -> None:
@@ -116,6 +129,7 @@ class PhoneLine:
             if piece.size < sound.size:
                 self._speech.appendleft(sound[piece.size :])
         out[filled:] = 0
+        self._said[len(self._frames)] = out.copy()  # the frame of this tick is heard after it
         return True
 
     def put(self, tick: int, frame: NDArray[np.int16]) -> None:
