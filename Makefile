@@ -27,6 +27,13 @@ setup: .venv/installed .venv-published/installed  ## make .venv (everything test
 	scripts/venv .venv-interop requirements-interop.lock
 	@touch $@
 
+# Vendors' libraries are heavy and disagree about versions: each has an environment of its own.
+INTEGRATIONS := $(patsubst requirements-integrations-%.in,%,$(wildcard requirements-integrations-*.in))
+
+.venv-%/installed: requirements-integrations-%.lock pyproject.toml scripts/venv
+	scripts/venv .venv-$* requirements-integrations-$*.lock --with-project
+	@touch $@
+
 # --- daily work ---
 
 .PHONY: demo
@@ -47,6 +54,10 @@ interop: setup .venv-interop/installed  ## calls with phones of others: sipp, ba
 test-long: setup  ## the long tests, and ten minutes of 50 calls with faults
 	$(BIN)/python -m pytest -m long --timeout 900
 	$(BIN)/python -m benchmarks.soak
+
+.PHONY: integrations
+integrations: $(INTEGRATIONS:%=.venv-%/installed)  ## what meets vendors' libraries: examples and transports, with stand-ins of services
+	scripts/integrations $(INTEGRATIONS)
 
 .PHONY: bench
 bench: setup  ## every number beside its peer, in four minutes; needs two quiet cores
@@ -72,9 +83,9 @@ format: setup  ## lay the code out and fix what can be fixed
 	$(BIN)/ruff check --fix
 
 .PHONY: lock
-lock:  ## renew both lock files (needs uv)
+lock:  ## renew the lock files (needs uv)
 	scripts/lock
 
 .PHONY: clean
 clean:  ## remove the environments and what tools left behind
-	rm -rf .venv .venv-published .venv-interop .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage demo-out dist
+	rm -rf .venv .venv-* .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage demo-out dist

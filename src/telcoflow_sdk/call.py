@@ -164,6 +164,11 @@ class ActiveCall:
         return self._call.callee or None
 
     @property
+    def sample_rate(self) -> int:
+        """Of the audio, both ways, Hz."""
+        return self._audio_format.sample_rate_hz
+
+    @property
     def state(self) -> CallState:
         """Where the call stands."""
         return self._media.state

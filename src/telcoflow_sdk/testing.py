@@ -6,7 +6,8 @@ before it names this module as a plugin.)
 """
 
 try:
-    from telcoflow_server.testing.fixtures import sandbox, virtual_time
+    from telcoflow_server.testing.conversation import Conversation, ConversationError
+    from telcoflow_server.testing.fixtures import conversation, sandbox, virtual_time
     from telcoflow_server.testing.line import PhoneState
     from telcoflow_server.testing.phone import LiveCallee, LivePhone
     from telcoflow_server.testing.running import running
@@ -23,12 +24,15 @@ except ModuleNotFoundError as error:
     ) from None
 
 __all__ = [
+    "Conversation",
+    "ConversationError",
     "Heard",
     "LiveCallee",
     "LivePhone",
     "PhoneState",
     "Sandbox",
     "VirtualTimeError",
+    "conversation",
     "run_virtual",
     "running",
     "sandbox",

@@ -63,7 +63,9 @@ IMPORTERS = {
         "telcoflow_server/cli/node.py",
     },
     "jwt": {"telcoflow_server/api/auth.py"},
+    "livekit": {"telcoflow_sdk/integrations/livekit.py"},
     "matplotlib": {"telcoflow_server/cli/picture.py"},
+    "pipecat": {"telcoflow_sdk/integrations/pipecat.py"},
     "prometheus_client": {
         "telcoflow_server/api/families.py",
         "telcoflow_server/api/metrics.py",

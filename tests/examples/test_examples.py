@@ -20,6 +20,14 @@ RATE_HZ = 24_000
 FRAME_SAMPLES = 480
 
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+MODELS = {
+    "adk_agent.py",
+    "cascade.py",
+    "deepgram_transcript.py",
+    "gemini_live.py",
+    "openai_realtime.py",
+}
+"""Run in tests/integrations."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +84,13 @@ def audible(samples: Samples, start_ms: float, end_ms: float) -> bool:
 
 @pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: str(file.name))
 def test_example_is_short_enough_to_copy(file: Path) -> None:
-    assert file.read_text().count("\n") < 60
+    lines = [line for line in file.read_text().splitlines() if line]
+    assert len(lines) < (120 if file.name in MODELS else 60)
 
 
 def test_every_example_is_run_below() -> None:
     run = {"announce.py", "coach.py", "echo.py", "handoff.py", "parrot.py", "record.py"}
-    assert {file.name for file in EXAMPLES} == run
+    assert {file.name for file in EXAMPLES} == run | MODELS
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
-"""The picture of a call: both voices on one time axis, the interruption, the agent's buffer.
+"""The picture of a call: both voices, the agent's buffer, an interruption or what a test found.
 
-Not here: the numbers in it (`measure.py`). The only module that knows matplotlib.
+Not here: the numbers in it (`measure.py`, `testing/conversation.py`). The only module that knows
+matplotlib.
 Colours are Okabe and Ito's, told apart by colour-blind readers too.
 """
 
@@ -22,12 +23,13 @@ from telcoflow_server.cli.measure import Interruption, Recording, Samples
 
 CALLER_COLOUR, AGENT_COLOUR, BUFFER_COLOUR = "#0072B2", "#D55E00", "#009E73"
 ONSET_COLOUR, CLEAR_COLOUR, GAP_COLOUR = "#56B4E9", "#000000", "#CC79A7"
+FAULT_COLOUR = "#E69F00"
 
 CALLER_LANE, AGENT_LANE, LANE_HEIGHT = 1.0, -1.0, 0.9
 """Heights of the two voices in one drawing, and of the loudest sample of both."""
 
 CLOSE_UP_MS = (-400.0, 400.0)
-"""What the close-up shows, around the clear."""
+"""What the close-up shows, around the clear; around a fault, too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +41,56 @@ class CallPicture:
     timeline: AudioTimeline
     interruption: Interruption
     added_delay_ms: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FaultPicture:
+    """A call in which something took too long.
+
+    Attributes:
+        recording: The caller first, then the agent.
+        answered_ms: When the call was answered.
+        title: What is wrong.
+        begin_ms: From when on it was right.
+        limit_ms: Until when it would have been.
+        end_ms: When it was over.
+    """
+
+    recording: Recording
+    answered_ms: float
+    title: str
+    begin_ms: float
+    limit_ms: float
+    end_ms: float
+
+
+def draw_fault(picture: FaultPicture, file: Path) -> None:
+    """Write the picture as PNG. Raises OSError."""
+    figure = Figure(figsize=(13, 6.6), layout="constrained")
+    FigureCanvasAgg(figure)
+    voices, close_up = figure.subplots(2, 1, height_ratios=(1, 1.2))
+    recording = picture.recording
+    whole_ms = max(1.0, recording.channels[0].size * 1000 / recording.sample_rate_hz)
+    from_ms, to_ms = picture.begin_ms + CLOSE_UP_MS[0], picture.end_ms + CLOSE_UP_MS[1]
+    for axes, start_ms, end_ms in ((voices, 0.0, whole_ms), (close_up, from_ms, to_ms)):
+        _draw_voices(axes, recording, start_ms, end_ms, scale_s=True)
+        axes.axvspan(
+            picture.limit_ms / 1000,
+            picture.end_ms / 1000,
+            color=FAULT_COLOUR,
+            alpha=0.4,
+            lw=0,
+            zorder=0,
+        )
+        axes.axvline(picture.begin_ms / 1000, color=ONSET_COLOUR, lw=1.5)
+        axes.axvline(picture.limit_ms / 1000, color=CLEAR_COLOUR, lw=1.5)
+        axes.set_xlim(start_ms / 1000, end_ms / 1000)
+    _draw_answer(voices, picture.answered_ms / 1000)
+    voices.set_title("The call", loc="left")
+    close_up.set_title("Close up: what was allowed, and what was more than that", loc="left")
+    close_up.set_xlabel("time of the call, s")
+    figure.suptitle(picture.title, fontsize=13, fontweight="bold", wrap=True)
+    figure.savefig(file, dpi=110)
 
 
 def draw(picture: CallPicture, file: Path) -> None:
@@ -75,6 +127,13 @@ def _draw_call(axes: Axes, picture: CallPicture) -> None:
         arrowprops={"arrowstyle": "->"},
     )
     answered_s = next(s.at_ms for s in picture.report.states if s.name == "ANSWERED") / 1000
+    _draw_answer(axes, answered_s)
+    axes.set_title("The call", loc="left")
+    axes.set_xlim(0, picture.report.duration_ms / 1000)
+    axes.tick_params(labelbottom=False)
+
+
+def _draw_answer(axes: Axes, answered_s: float) -> None:
     axes.axvline(answered_s, color="0.6", lw=0.8, ls=":")
     axes.annotate(
         "answered",
@@ -86,9 +145,6 @@ def _draw_call(axes: Axes, picture: CallPicture) -> None:
         fontsize=8,
         color="0.4",
     )
-    axes.set_title("The call", loc="left")
-    axes.set_xlim(0, picture.report.duration_ms / 1000)
-    axes.tick_params(labelbottom=False)
 
 
 def _draw_buffer(axes: Axes, picture: CallPicture) -> None:

@@ -18,6 +18,7 @@ from telcoflow_server.call.ports import CalleeProgress, PressedDigit
 from telcoflow_server.legs.simulated import KEY_MS, SILENCE_DB, level_db
 from telcoflow_server.media.plane import MIX_RATE_HZ
 from telcoflow_server.media.sound import Sound
+from telcoflow_server.testing.sound import FRAME_SAMPLES
 
 
 class PhoneState(StrEnum):
@@ -27,6 +28,9 @@ class PhoneState(StrEnum):
     RINGING = "RINGING"  # the other side's, for a caller; its own, for a callee
     TALKING = "TALKING"
     ENDED = "ENDED"
+
+
+_SILENCE = np.zeros(FRAME_SAMPLES, np.int16)
 
 
 class PhoneLine:
@@ -48,9 +52,12 @@ class PhoneLine:
         self.digits_heard = ""
         self.transferred_to: str | None = None
         self._pressed: list[PressedDigit] = []
+        self.answered_ticks = 0
+        """How many frames had been heard when the call was answered, the last one if several."""
         self._changed = changed
         self._speech: deque[Sound] = deque()
         self._frames: list[Sound] = []
+        self._said: dict[int, Sound] = {}
 
     # --- the test's side -------------------------------------------------------------------
 
@@ -76,6 +83,11 @@ class PhoneLine:
     def heard(self, first: int, last: int) -> Sound:
         """Return frames `first` to before `last` of what was heard, as one sound."""
         frames = self._frames[first:last]
+        return np.concatenate(frames) if frames else np.zeros(0, np.int16)
+
+    def said(self) -> Sound:
+        """Return what was said, on the time axis of all that was heard: silence where nothing."""
+        frames = [self._said.get(number, _SILENCE) for number in range(len(self._frames))]
         return np.concatenate(frames) if frames else np.zeros(0, np.int16)
 
     def begin_to_ring(self) -> None:
@@ -126,6 +138,7 @@ class PhoneLine:
     def answered(self, tick: int) -> None:
         """See `Phone`."""
         self.state = PhoneState.TALKING
+        self.answered_ticks = len(self._frames)
         self._changed()
 
     def ended(self, tick: int, reason: EndReason) -> None:
@@ -148,6 +161,7 @@ class PhoneLine:
             if piece.size < sound.size:
                 self._speech.appendleft(sound[piece.size :])
         out[filled:] = 0
+        self._said[len(self._frames)] = out.copy()  # the frame of this tick is heard after it
         return True
 
     def put(self, tick: int, frame: NDArray[np.int16]) -> None:

@@ -1,3 +1,3 @@
-from telcoflow_sdk.testing import sandbox
+from telcoflow_sdk.testing import conversation, sandbox
 
-__all__ = ["sandbox"]
+__all__ = ["conversation", "sandbox"]
