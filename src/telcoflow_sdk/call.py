@@ -393,19 +393,16 @@ class ActiveCall:
         await self._media.command(CommandName.MARK, content=MarkData(name))
 
     async def send_dtmf(self, digits: str) -> None:
-        """Press keys, behind the audio queued before: for menus, and for whom `connect` reached.
+        """Press keys, behind the audio queued before, for the phones of those who hear the agent.
 
-        They are heard by the phones of those who hear the agent: of the caller, of the callee, or
-        of both. A clear before their place drops them. Returns when the server has taken them; a
-        phone that takes no digits is reported by CALL_ERROR, `DTMF_REFUSED`.
+        A clear before their place drops them. A phone that takes none is told by CALL_ERROR.
 
         Args:
             digits: 1 to 64 of `0` to `9`, `*`, `#`, `A` to `D`. They are never logged.
 
         Raises:
             ValueError: others, or none.
-            WSSCallClosedError, WSSCallCommandError, WSSCallCommandTimeoutError: as `mark`;
-                `INVALID_STATE` before the answer.
+            WSSCallError: as `mark`; `INVALID_STATE` before the answer.
 
         Cancellation: they are sent all the same.
         """
@@ -416,17 +413,16 @@ class ActiveCall:
     async def transfer(self, number: str) -> None:
         """Send the caller to somebody else and leave, once the audio queued before was played.
 
-        The phone calls the number itself (a blind transfer, RFC 3515): who it is and how it goes
-        on is out of our hands. Returns when the phone has reached them: the call is over.
+        The phone calls the number itself (a blind transfer, RFC 3515). Returns when it has reached
+        them: the call is over.
 
         Args:
             number: Whom, as the caller's phone or its provider dials it.
 
         Raises:
             ValueError: it is empty or too long.
-            WSSCallCommandError: `TRANSFER_FAILED`: the phone did not reach them, or cannot; the
-                call goes on. `INVALID_STATE`: the call is not ANSWERED. Others as `mark`.
-            WSSCallClosedError, WSSCallCommandTimeoutError: as `mark`.
+            WSSCallError: as `mark`; `TRANSFER_FAILED`: the phone did not reach them, or cannot,
+                and the call goes on; `INVALID_STATE`: it is not ANSWERED.
 
         Cancellation: the transfer goes on, and `state` tells.
         """
