@@ -413,8 +413,7 @@ class ActiveCall:
     async def transfer(self, number: str) -> None:
         """Send the caller to somebody else and leave, once the audio queued before was played.
 
-        The phone calls the number itself (a blind transfer, RFC 3515). Returns when it has reached
-        them: the call is over.
+        The phone calls the number itself (a blind transfer, RFC 3515), and the call is over.
 
         Args:
             number: Whom, as the caller's phone or its provider dials it.
