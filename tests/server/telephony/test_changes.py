@@ -65,6 +65,20 @@ async def test_who_holds_hears_nothing_until_it_resumes(office: Office) -> None:
     await office.free()
 
 
+async def test_an_address_of_zeros_is_the_old_way_to_hold(office: Office) -> None:
+    talking, _, agent = await office.answered_call()
+    agent.say(tone(AGENT_HZ, 10_000).tobytes())
+    await office.until(lambda: hears(talking.sound.heard, AGENT_HZ))
+
+    response = await change(talking, talking.sound.offer(host="0.0.0.0"))
+    talking.sound.forget()
+    since = agent_heard(agent).size
+    await office.until(lambda: agent_heard(agent).size > since + 12_000)
+
+    assert response.status == 200
+    assert len(talking.sound.packets) <= 2
+
+
 async def test_a_phone_may_change_to_a_codec_of_another_rate(open_office: OpenOffice) -> None:
     office = await open_office(codecs=(WIDE, *G711))
     talking, call, agent = await office.answered_call(PCMU)

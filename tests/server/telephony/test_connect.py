@@ -281,6 +281,22 @@ async def test_early_media_of_the_callee_is_heard_by_the_caller(
     await office.until(lambda: hears(callee.sound.heard, CALLER_HZ, rate_hz))
 
 
+async def test_who_announces_that_it_is_busy_was_heard_and_rings_no_more(carrier: Carrier) -> None:
+    caller, agent, command, invite = await ringing_from_pending(carrier)
+    carrier.phone.respond(invite, 183, body=carrier.sound.offer())
+    carrier.sound.say(tone(CALLEE_HZ, 10_000, 8_000))
+    await carrier.office.until(lambda: hears(caller.sound.heard, CALLEE_HZ))
+
+    carrier.phone.respond(invite, 486)
+    response = await carrier.office.result(agent, command)
+    caller.sound.forget()
+    await carrier.office.until(lambda: caller.sound.heard.size > 1_600)
+
+    assert response["error_code"] == "CALL_BUSY"
+    assert not caller.sound.heard[800:].any()
+    assert carrier.office.pool.used == 1
+
+
 async def test_a_caller_without_an_offer_hears_nothing_before_the_answer(carrier: Carrier) -> None:
     phone = await carrier.office.phone()
     phone.call().invite("")

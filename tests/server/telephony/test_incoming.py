@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
+import socket
 
 import numpy as np
 import pytest
@@ -135,6 +137,25 @@ async def test_a_stranger_s_media_is_not_heard(office: Office) -> None:
     assert phone.leg.statistics().latch.strangers > 10
     assert amplitudes(agent_heard(agent), PERSON_HZ).max() < 50
     assert stranger.packets == []
+
+
+async def test_a_flood_at_one_call_makes_no_gap_in_another(office: Office) -> None:
+    flooded, _, _ = await office.answered_call()
+    talking, _, agent = await office.answered_call()
+    target = flooded.sound.remote
+    assert target is not None
+    agent.say(tone(AGENT_HZ, 1_000).tobytes(), end=True)
+    talking.sound.say(tone(PERSON_HZ, 1_500, 8_000))
+
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
+        while agent_heard(agent).size < 24_000 * 1.3:
+            for _ in range(100):
+                stranger.sendto(bytes(172), target)
+            await asyncio.sleep(0.005)
+
+    assert is_whole(talking.sound.heard, AGENT_HZ, 8_000, 48)
+    assert is_whole(agent_heard(agent), PERSON_HZ, 24_000, 48)
+    assert office.pool.flooded_ticks > 10
 
 
 # --- calls that come to nothing ----------------------------------------------------------
