@@ -14,11 +14,12 @@ from telcoflow_sdk.audio.format import AudioFormat
 from telcoflow_sdk.call import ActiveCall
 from telcoflow_sdk.events import CallEvent
 from telcoflow_sdk.exceptions import BufferClosedError, WSSCallClosedError, WSSCallError
-from telcoflow_sdk.playback import Interruption
+from telcoflow_sdk.playback import Digit, Interruption
 from telcoflow_sdk.protocol.states import CallState
 
 try:
     from loguru import logger
+    from pipecat.audio.dtmf.types import KeypadEntry
     from pipecat.frames.frames import (
         BotStartedSpeakingFrame,
         BotStoppedSpeakingFrame,
@@ -29,8 +30,11 @@ try:
         EndWorkerFrame,
         Frame,
         InputAudioRawFrame,
+        InputDTMFFrame,
         InterruptionFrame,
         OutputAudioRawFrame,
+        OutputDTMFFrame,
+        OutputDTMFUrgentFrame,
         StartFrame,
     )
     from pipecat.processors.frame_processor import FrameDirection, FrameProcessorSetup
@@ -52,6 +56,7 @@ AHEAD_MS = 100
 
 CHUNKS_OF_10_MS = 2  # one frame of the call at a time, so that the end is padded to no more
 
+_KEYS = {key.value for key in KeypadEntry}
 WRITE_TIMEOUT_S = 300.0
 """How long a chunk may wait for room. Playback may be paused, or the call not answered yet; that
 the way is lost is told by the end of the call, long before."""
@@ -158,7 +163,7 @@ class TelcoflowTransport(BaseTransport):
 
 
 class _Input(BaseInputTransport):
-    """The caller's audio, and the end of the call."""
+    """The caller's audio, the keys they press, and the end of the call."""
 
     def __init__(self, transport: TelcoflowTransport, *, name: str | None) -> None:
         super().__init__(transport.params, name=name)
@@ -186,6 +191,7 @@ class _Input(BaseInputTransport):
             )
             return
         call.register_event_handler(CallEvent.CALL_TERMINATED, self._ended.set)
+        call.register_event_handler(CallEvent.DTMF, self._pass_on)
         await self.set_transport_ready(frame)
         await self._telcoflow.happened("on_client_connected")
         await self.push_frame(ClientConnectedFrame())
@@ -220,17 +226,19 @@ class _Input(BaseInputTransport):
             )
         await self._audio_in_queue.join()
 
+    async def _pass_on(self, digit: Digit) -> None:
+        if self._waiting is not None and digit.digit in _KEYS:  # before the end, and not A to D
+            await self.push_frame(InputDTMFFrame(button=KeypadEntry(digit.digit)))
+
     async def _wait_for_the_end(self) -> None:
         await self._ended.wait()
         if self._listening is not None:
             await asyncio.wait({self._listening})  # what was said last
         self._waiting = None  # what ends the pipeline need not stop this
         await self._telcoflow.happened("on_client_disconnected")
-        reason = "the call has ended"
-        if self._telcoflow.params.end_of_call == "end":
-            await self.push_frame(EndWorkerFrame(reason=reason), FrameDirection.UPSTREAM)
-        else:
-            await self.push_frame(CancelWorkerFrame(reason=reason), FrameDirection.UPSTREAM)
+        is_end = self._telcoflow.params.end_of_call == "end"
+        over = (EndWorkerFrame if is_end else CancelWorkerFrame)(reason="the call has ended")
+        await self.push_frame(over, FrameDirection.UPSTREAM)
 
     async def _refuse(self, problem: str) -> None:
         await self.push_error(problem, force_treat_as_permanent=True)
@@ -315,6 +323,15 @@ class _Output(BaseOutputTransport):
             return False
         self._is_last_interruptible = frame.interruptible
         return True
+
+    def _supports_native_dtmf(self) -> bool:
+        return True
+
+    async def _write_dtmf_native(self, frame: OutputDTMFFrame | OutputDTMFUrgentFrame) -> None:
+        try:
+            await self._telcoflow.call.send_dtmf(frame.to_string())
+        except WSSCallError as error:
+            await self.push_error(f"digits were not sent: {error}")
 
     async def push_frame(
         self, frame: Frame, direction: FrameDirection = FrameDirection.DOWNSTREAM

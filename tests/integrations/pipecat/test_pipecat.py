@@ -14,6 +14,7 @@ from pipecat.frames.frames import (
     EndFrame,
     ErrorFrame,
     InputAudioRawFrame,
+    InputDTMFFrame,
     InterruptionWorkerFrame,
     OutputAudioRawFrame,
     OutputDTMFFrame,
@@ -326,19 +327,26 @@ async def test_what_is_said_before_the_answer_is_heard_from_it_on(sandbox: Sandb
 
 
 @virtual_time
-async def test_digits_are_sounds(sandbox: Sandbox) -> None:
+async def test_digits_are_pressed_behind_what_was_said(sandbox: Sandbox) -> None:
     async with Stage(sandbox).running() as stage:
         await stage.say(piece(0, 200))
-        await stage.worker.queue_frame(OutputDTMFFrame.from_string("1"))
+        await stage.worker.queue_frame(OutputDTMFFrame.from_string("1#"))
         heard = await stage.phone.listen_until_quiet(0.5)
+        pressed = stage.phone.digits_heard
         await stage.phone.hang_up()
 
-    assert spoken(heard.samples).startswith(piece(0, 200))
-    spectrum = np.abs(np.fft.rfft(heard.samples[np.flatnonzero(heard.samples)][200 * MS :], 24_000))
-    # ITU-T Q.23: the digit 1.
-    low, high = int(np.argmax(spectrum[:1_000])), 1_000 + int(np.argmax(spectrum[1_000:]))
-    assert abs(low - 697) <= 5
-    assert abs(high - 1_209) <= 5
+    assert spoken(heard.samples) == piece(0, 200)
+    assert pressed == "1#"
+
+
+@virtual_time
+async def test_keys_that_the_caller_presses_are_frames_in_their_order(sandbox: Sandbox) -> None:
+    async with Stage(sandbox).running() as stage:
+        stage.phone.press("90A*")
+        await stage.before.wait(InputDTMFFrame, 3)
+        await stage.phone.hang_up()
+
+    assert [frame.button.value for frame in stage.before.of(InputDTMFFrame)] == ["9", "0", "*"]
 
 
 @virtual_time
