@@ -66,7 +66,8 @@ class Law:
             out: Where to put them: int16, contiguous, of the same shape; None for a new array.
         """
         # Any uint8 is in the table; "clip" says so, which lets numpy write without a copy.
-        return np.take(self._samples, codes, out=out, mode="clip")
+        samples: NDArray[np.int16] = self._samples.take(codes, out=out, mode="clip")
+        return samples
 
     def encode_array(
         self, samples: NDArray[np.int16], out: NDArray[np.uint8] | None = None
@@ -77,7 +78,7 @@ class Law:
             samples: int16.
             out: Where to put them: uint8, contiguous, of the same shape; None for a new array.
         """
-        return np.take(self._codes, samples.view(np.uint16), out=out, mode="clip")
+        return self._codes.take(samples.view(np.uint16), out=out, mode="clip")
 
     def decode(self, payload: bytes) -> NDArray[np.int16]:
         """Return the samples of one payload; every payload is valid."""

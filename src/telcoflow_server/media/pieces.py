@@ -7,13 +7,12 @@ Implements docs/explanation/jitter-buffer.md.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 P = TypeVar("P")
 
 
-@dataclass(frozen=True, slots=True)
-class Packet(Generic[P]):
+class Packet(NamedTuple, Generic[P]):
     """Audio that is there.
 
     Attributes:

@@ -7,7 +7,8 @@ Implements RFC 3550 §5.1 and §5.3.1.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import NamedTuple
 
 VERSION = 2
 SEQ_MODULUS = 1 << 16
@@ -62,9 +63,8 @@ class Extension:
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class RtpPacket:
-    """One RTP packet.
+class RtpPacket(NamedTuple):
+    """One RTP packet. A tuple, because one is made for every leg and tick.
 
     Attributes:
         pt: Payload type, 0 to 127.
@@ -82,11 +82,14 @@ class RtpPacket:
     seq: int
     ts: int
     ssrc: int
-    payload: bytes = field(repr=False)
+    payload: bytes
     marker: bool = False
     csrcs: tuple[int, ...] = ()
     extension: Extension | None = None
     padding_bytes: int = 0
+
+    def __repr__(self) -> str:
+        return f"RtpPacket(pt={self.pt}, seq={self.seq}, ts={self.ts}, ssrc={self.ssrc})"
 
     @classmethod
     def parse(cls, data: bytes) -> RtpPacket:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from telcoflow_server.rtp.packet import SEQ_MODULUS, TS_MODULUS, RtpPacket, signed_distance
 from telcoflow_server.rtp.rtcp import ReportBlock, SenderReport, middle_of
@@ -23,8 +24,7 @@ _MAX_CUMULATIVE_LOST = (1 << 23) - 1
 _DELAY_UNITS_PER_S = 65_536
 
 
-@dataclass(frozen=True, slots=True)
-class SequencedPacket:
+class SequencedPacket(NamedTuple):
     """A packet of the stream, on its line of sequence numbers and timestamps.
 
     Attributes:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
@@ -231,7 +229,7 @@ def test_a_digit_whose_ends_are_all_lost_ends_all_the_same() -> None:
 def test_a_broken_digit_is_counted() -> None:
     wire = talking()
     last = wire.right.packets[-1]
-    broken = replace(last, pt=101, payload=b"\x01", seq=(last.seq + 1) % 65_536)
+    broken = last._replace(pt=101, payload=b"\x01", seq=(last.seq + 1) % 65_536)
 
     wire.deliver(wire.left, broken.build(), RIGHT, wire.now_s)
     wire.run(1)
