@@ -27,6 +27,7 @@ from benchmarks.server import (
 )
 
 FIRST_CALLS = 30
+CLICKS = 40
 
 SETTLE_S = 3.0
 """Jitter buffers find their depth, and the calls' beginnings are over."""
@@ -52,6 +53,8 @@ class SipCapacity:
         missing: The share of packets that were not there when they were due.
         setup_p50_ms: From INVITE to 200, an agent's answer included, calls one after another.
         setup_p99_ms: Likewise.
+        delay_ms: From the phone to the agent and back, without the jitter buffer, with one call.
+        depth_ms: Of the jitter buffer meanwhile.
         profile: Function and share of the processor time, with fewer calls.
     """
 
@@ -63,6 +66,8 @@ class SipCapacity:
     missing: float
     setup_p50_ms: float
     setup_p99_ms: float
+    delay_ms: float
+    depth_ms: float
     profile: list[tuple[str, float]]
 
 
@@ -95,6 +100,8 @@ def _raise(node: Child, callers: Child, progress: Progress) -> SipCapacity:
     calls, best = FIRST_CALLS, None
     profile: list[tuple[str, float]] = []
     setup_ms: list[float] = []
+    echo_ms = callers.ask("echo_delays", clicks=CLICKS)
+    depth_ms = node.ask("media")["depth_ms"]
     while True:
         setup_ms += callers.ask("raise_to", calls=calls)
         time.sleep(SETTLE_S)
@@ -117,6 +124,8 @@ def _raise(node: Child, callers: Child, progress: Progress) -> SipCapacity:
         missing=step.missing,
         setup_p50_ms=percentile(setup_ms, 50),
         setup_p99_ms=percentile(setup_ms, 99),
+        delay_ms=percentile(echo_ms, 50) - depth_ms,
+        depth_ms=depth_ms,
         profile=profile,
     )
 

@@ -1,7 +1,8 @@
 """Phones without number, as a load: each calls by SIP, and sends a G.711 packet every 20 ms.
 
 All of them share one socket for signalling and one for audio, and are sent to without listening:
-what is measured is the server. Not here: who asks (`sip.py`).
+what is measured is the server. The first one clicks, and listens for the
+echo. Not here: who asks (`sip.py`).
 
 Arguments: where the server takes SIP, host and port.
 """
@@ -15,6 +16,8 @@ import struct
 import sys
 import time
 
+import numpy as np
+
 from benchmarks import lines
 from telcoflow_server.codec.g711 import MU_LAW
 from telcoflow_server.media.sound import load_sound
@@ -26,6 +29,14 @@ HOST = "127.0.0.1"
 ANSWER_TIMEOUT_S = 10.0
 
 FRAME_BYTES = 160
+BYTES_PER_MS = 8
+
+CLICK_EVERY_TICKS = 25
+"""An echo is back before the next."""
+CLICK = bytes([0x80]) * FRAME_BYTES
+QUIET = bytes([0xFF]) * FRAME_BYTES
+LOUD = 8_000
+"""A quarter of full scale: half a click after two resamplers, and no hum."""
 
 _HEADER = struct.Struct("!BBHII")
 _CALL_ID = re.compile(rb"^Call-ID: *(\S+)", re.IGNORECASE | re.MULTILINE)
@@ -69,6 +80,8 @@ class Callers(asyncio.DatagramProtocol):
         ends = range(FRAME_BYTES, len(encoded) + 1, FRAME_BYTES)
         self._frames = [encoded[end - FRAME_BYTES : end] for end in ends]
         self._ticks = 0
+        self._clicked_s = 0.0
+        self._echoes_ms: asyncio.Queue[float] = asyncio.Queue()
         self._ticker = Ticker(lambda lateness_s: self._speak())
 
     async def start(self) -> None:
@@ -76,7 +89,18 @@ class Callers(asyncio.DatagramProtocol):
         loop = asyncio.get_running_loop()
         self._transport, _ = await loop.create_datagram_endpoint(lambda: self, local_addr=(HOST, 0))
         self._port = self._transport.get_extra_info("sockname")[1]
+        loop.add_reader(self._audio, self._listen)
         self._ticker.start()
+
+    async def echo_delays(self, clicks: int) -> list[float]:
+        """Click on a call of its own; tell how long each took to come back, ms.
+
+        From the packet with the click to its first sample in a packet that comes back.
+        """
+        await self._call(0)
+        delays_ms = [await self._echoes_ms.get() for _ in range(clicks)]
+        asyncio.get_running_loop().remove_reader(self._audio)
+        return delays_ms
 
     async def raise_to(self, calls: int) -> list[float]:
         """Call until so many calls are answered, one at a time; tell how long each took, ms."""
@@ -130,10 +154,22 @@ class Callers(asyncio.DatagramProtocol):
         if answered is not None:
             answered.set_result(data)
 
+    def _listen(self) -> None:
+        packet = self._audio.recv(2048)
+        loud = np.flatnonzero(np.abs(MU_LAW.decode(packet[_HEADER.size :]).astype(int)) > LOUD)
+        if loud.size and self._clicked_s:
+            passed_ms = (time.monotonic() - self._clicked_s) * 1000
+            self._echoes_ms.put_nowait(passed_ms + float(loud[0]) / BYTES_PER_MS)
+            self._clicked_s = 0.0
+
     def _speak(self) -> None:
         ticks = self._ticks
         self._ticks += 1
         frame = self._frames[ticks % len(self._frames)]
+        if len(self._destinations) == 1:
+            is_click = ticks % CLICK_EVERY_TICKS == 0
+            frame = CLICK if is_click else QUIET
+            self._clicked_s = time.monotonic() if is_click else self._clicked_s
         send, pack = self._audio.sendto, _HEADER.pack
         for number, destination in enumerate(self._destinations):
             header = pack(0x80, 0, ticks & 0xFFFF, ticks * FRAME_BYTES & 0xFFFFFFFF, number + 1)
@@ -144,7 +180,7 @@ async def main(host: str, port: str) -> None:
     """Call until the input ends."""
     callers = Callers((host, int(port)))
     await callers.start()
-    await lines.serve({"raise_to": callers.raise_to})
+    await lines.serve({"echo_delays": callers.echo_delays, "raise_to": callers.raise_to})
 
 
 if __name__ == "__main__":

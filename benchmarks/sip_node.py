@@ -35,11 +35,12 @@ class Phones:
         return self._telephony.edge.address
 
     async def media(self) -> dict[str, float]:
-        """Tell what all legs that run have received, and what of it was not there in time."""
+        """Tell what all legs have received and what of it was late, and the deepest buffer."""
         legs = [
             phone.leg.statistics() for phone in self._telephony.phones() if phone.leg is not None
         ]
         return {
+            "depth_ms": max((leg.jitter.depth_ms for leg in legs), default=0.0),
             "received": sum(leg.received.packets for leg in legs),
             "missing": sum(leg.jitter.lost + leg.jitter.late for leg in legs),
         }

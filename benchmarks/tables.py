@@ -130,6 +130,8 @@ def of_sip(one: SipCapacity) -> Table:
             ("packets not there in time", f"{one.missing:.2%}", ""),
             ("INVITE to 200 p50, ms", f"{one.setup_p50_ms:.1f}", ""),
             ("INVITE to 200 p99, ms", f"{one.setup_p99_ms:.1f}", ""),
+            ("phone to agent and back, ms", f"{one.delay_ms:.1f}", ""),
+            ("and in the jitter buffer, ms", f"{one.depth_ms:.1f}", ""),
         ],
     )
 
