@@ -60,7 +60,7 @@ integrations: $(INTEGRATIONS:%=.venv-%/installed)  ## what meets vendors' librar
 	scripts/integrations $(INTEGRATIONS)
 
 .PHONY: bench
-bench: setup  ## every number beside its peer, in about ten minutes; needs two quiet cores
+bench: setup  ## every number beside its peer, in a quarter of an hour; needs two quiet cores
 	$(BIN)/python -m benchmarks
 
 .PHONY: check

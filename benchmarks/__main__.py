@@ -103,7 +103,7 @@ def main(names: list[str]) -> None:
     if len(os.sched_getaffinity(0)) < 2:
         sys.exit("this needs two cores: one for what is measured, one for its load")
     named = machine()
-    console.print(f"{named}\nAbout ten minutes. Leave the machine alone meanwhile.\n")
+    console.print(f"{named}\nAbout a quarter of an hour. Leave the machine alone meanwhile.\n")
     found = [table for name in names or PARTS for table in PARTS[name]()]
     if console.is_terminal:
         for table in found:
