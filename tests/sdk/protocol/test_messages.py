@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from telcoflow_sdk.protocol.messages import WelcomeData
+from telcoflow_sdk.protocol.messages import DtmfData, TransferData, WelcomeData
 
 
 def test_a_welcome_never_shows_its_secret() -> None:
@@ -11,3 +11,8 @@ def test_a_welcome_never_shows_its_secret() -> None:
     )
 
     assert repr(welcome) == "WelcomeData(epoch=2, seen=3)"
+
+
+def test_digits_and_numbers_are_never_shown() -> None:
+    assert repr(DtmfData("42")) == "DtmfData(<hidden>)"
+    assert repr(TransferData("+4930901820")) == "TransferData(<hidden>)"

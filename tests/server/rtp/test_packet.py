@@ -141,3 +141,9 @@ def test_field_out_of_range_is_not_built(packet: RtpPacket) -> None:
 )
 def test_distance_goes_the_shorter_way_round(one: int, other: int, distance: int) -> None:
     assert signed_distance(one, other, SEQ_MODULUS) == distance
+
+
+def test_a_packet_never_shows_its_payload() -> None:
+    packet = RtpPacket(pt=0, seq=1, ts=2, ssrc=3, payload=b"speech")
+
+    assert repr(packet) == "RtpPacket(pt=0, seq=1, ts=2, ssrc=3)"
