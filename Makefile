@@ -74,7 +74,7 @@ check: setup  ## format, lint, types, import rules, engines to every branch: und
 # The engines' own tests must reach every branch, without the help of slower rings.
 .PHONY: coverage
 coverage: setup  ## the engines' tests, with branch coverage; fails under 100 %
-	$(BIN)/python -m pytest -q -m "not slow and not long" --cov --cov-report=term \
+	$(BIN)/python -m pytest -q -n 2 -m "not slow and not long" --cov --cov-report=term \
 	    tests/sdk/audio tests/sdk/protocol tests/server/call tests/server/media
 
 .PHONY: format

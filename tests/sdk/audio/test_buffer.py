@@ -291,3 +291,14 @@ def test_half_a_sample_at_the_end_is_dropped_and_nothing_else(
 
 def test_a_buffer_says_what_it_holds_at_most() -> None:
     assert ConcurrentByteBuffer(10).capacity_bytes == 10
+
+
+def test_a_half_sample_that_is_all_that_is_left_of_a_chunk_leaves_nothing_of_its_place() -> None:
+    buffer = ConcurrentByteBuffer(100)
+    buffer.write(b"abc")
+    buffer.read(2)
+
+    buffer.drop_odd_byte()
+    buffer.write(b"wxyz")
+
+    assert buffer.read(100) == b"wxyz"
