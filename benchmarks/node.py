@@ -193,7 +193,7 @@ async def main(media_url: str = "", lead_ms: str = "") -> None:
     lead = None
     if lead_ms:
         lead = LeadRange(start_ms=int(lead_ms), min_ms=int(lead_ms), max_ms=int(lead_ms))
-    server = Server(settings, sandbox=True, lead=lead)
+    server = Server(settings, sandbox=True, lead=lead, owns_process=True)
     await server.start()
     node = Node(server)
     await lines.serve(

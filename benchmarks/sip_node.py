@@ -62,7 +62,7 @@ async def main() -> None:
             messages_per_second=1_000_000,
         ),
     )
-    server = Server(settings)
+    server = Server(settings, owns_process=True)
     await server.start()
     assert server.telephony is not None, "the settings want phones"
     node, phones = Node(server), Phones(server.telephony)

@@ -36,6 +36,7 @@ from telcoflow_server.call.exchange import Exchange
 from telcoflow_server.call.ports import Dialer
 from telcoflow_server.call.report import CallReport
 from telcoflow_server.call.session import Client, Session
+from telcoflow_server.garbage import Garbage
 from telcoflow_server.keys import KeyFileError, digest_of, read_keys
 from telcoflow_server.media.lead import LeadRange
 from telcoflow_server.media.record import Recorder
@@ -79,6 +80,8 @@ class Server:
         sandbox: Serve simulated phones, too.
         dialer: The way to people who are called; in a sandbox that is the simulated phones.
         lead: The range of the agents' leads; None: the usual one.
+        owns_process: Whether the process has no other purpose: then the server decides when it
+            looks for cyclic garbage, see `Garbage`.
 
     Raises:
         SettingsError: a certificate, key, key file or codec cannot be used.
@@ -96,8 +99,11 @@ class Server:
         sandbox: bool = False,
         dialer: Dialer | None = None,
         lead: LeadRange | None = None,
+        owns_process: bool = False,
     ) -> None:
         self._settings = settings
+        self._garbage = Garbage()
+        self._owns_process = owns_process
         self._phone_book = PhoneBook() if sandbox else None
         self._tally = Tally()
         self._is_started = False
@@ -173,6 +179,8 @@ class Server:
             await self.stop()
             raise
         self._is_started = True
+        if self._owns_process:
+            self._garbage.take_over()
         self._ticker.start()
         logger.info("control port %d, media port %d", self.control_port, self.media_port)
 
@@ -237,6 +245,7 @@ class Server:
         """End what still runs and leave nothing: no task, socket, thread or scratch file."""
         self._exchange.shut_down()
         self._ticker.stop()
+        self._garbage.give_back()
         if self._telephony is not None:
             await self._telephony.stop()
         await self._media.stop()
@@ -305,6 +314,7 @@ class Server:
             media=self._media,
             recorder=self._recorder,
             ticker=self._ticker,
+            garbage=self._garbage,
             tally=self._tally,
             accounts=accounts,
             telephony=self._telephony,
@@ -339,6 +349,7 @@ class Server:
         if self._simulation is not None:
             self._simulation.sample()
         self._exchange.tick(lateness_s)
+        self._garbage.after_tick(self._exchange.call_count, self._exchange.ended_calls)
 
 
 def _new_id() -> str:

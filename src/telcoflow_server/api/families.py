@@ -17,9 +17,9 @@ from prometheus_client.core import (
 from telcoflow_server.call.accounts import Distribution
 
 
-def gauge(name: str, what: str, label: str | None, values: Mapping[str, int] | int) -> Metric:
+def gauge(name: str, what: str, label: str | None, values: Mapping[str, float] | float) -> Metric:
     """Return a gauge, with one label or none."""
-    if isinstance(values, int):
+    if not isinstance(values, Mapping):
         return GaugeMetricFamily(name, what, value=values)
     family = GaugeMetricFamily(name, what, labels=[label or ""])
     for value, number in values.items():

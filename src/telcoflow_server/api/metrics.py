@@ -26,6 +26,7 @@ from telcoflow_server.call.accounts import Accounts, Distribution
 from telcoflow_server.call.call import Call
 from telcoflow_server.call.exchange import Exchange
 from telcoflow_server.call.report import Percentiles
+from telcoflow_server.garbage import Garbage
 from telcoflow_server.media.record import Recorder
 from telcoflow_server.telephony.service import Telephony
 from telcoflow_server.telephony.totals import RtpTotals
@@ -48,6 +49,7 @@ class Sources:
     media: MediaPort
     recorder: Recorder
     ticker: Ticker
+    garbage: Garbage
     tally: Tally
     accounts: Accounts
     telephony: Telephony | None = None
@@ -198,6 +200,18 @@ class Metrics(Collector):
             "Ticks that never ran, because the process was held up for too long.",
             (),
             self._sources.ticker.skipped_ticks,
+        )
+        yield counter(
+            "telcoflow_garbage_searches",
+            "How often the process looked for cyclic garbage among all its objects.",
+            (),
+            self._sources.garbage.searches,
+        )
+        yield gauge(
+            "telcoflow_garbage_search_longest_seconds",
+            "The longest that took; no tick runs meanwhile.",
+            None,
+            self._sources.garbage.longest_s,
         )
         yield counter(
             "telcoflow_failed_legs",

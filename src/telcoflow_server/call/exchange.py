@@ -99,6 +99,7 @@ class Exchange:
     Attributes:
         board: The sessions of these calls, as clients see them.
         is_draining: Set it, and no new call is placed.
+        ended_calls: How many calls have ended.
         on_empty: Called whenever the last running call has ended.
         on_report: Called with the report of every call that has ended.
         new_id: Makes an id.
@@ -122,6 +123,7 @@ class Exchange:
         self.board = SessionBoard(make_address, new_id)
         self.board.abandoned = self._abandoned
         self.is_draining = False
+        self.ended_calls = 0
         self.on_empty: Callable[[], None] | None = None
         self.on_report: Callable[[CallReport], None] | None = None
         self.new_id = new_id
@@ -326,6 +328,7 @@ class Exchange:
         if line.on_ended is not None:
             line.on_ended(call)
         del self._lines[call.identity.call_id]
+        self.ended_calls += 1
         if not self._lines and self.on_empty is not None:
             self.on_empty()
 

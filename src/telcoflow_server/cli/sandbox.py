@@ -71,7 +71,7 @@ async def _serve(settings: Settings, read: Callable[[], Settings], password: str
     from telcoflow_server.sip.edge import EdgeError
 
     try:
-        server = Server(settings, sandbox=True)
+        server = Server(settings, sandbox=True, owns_process=True)
     except SettingsError as error:
         print(f"telcoflow: {error}", file=sys.stderr)
         return 1
