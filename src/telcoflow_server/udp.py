@@ -75,22 +75,28 @@ class PortPair:
 
     def __init__(self, pool: PortPool, rtp: socket.socket, rtcp: socket.socket) -> None:
         self._pool = pool
-        self._sockets = rtp, rtcp
+        self._rtp, self._rtcp = rtp, rtcp
         self.port: int = rtp.getsockname()[1]
         self.received: Received = _ignore
         self.received_rtcp: Received = _ignore
 
     def send(self, data: bytes, destination: Address) -> None:
         """Send RTP; what cannot be sent is lost, as on any network."""
-        _send(self._sockets[0], data, destination)
+        try:
+            self._rtp.sendto(data, destination)
+        except OSError:
+            pass  # full, unreachable, of the other family, or closed: lost, as on any network
 
     def send_rtcp(self, data: bytes, destination: Address) -> None:
         """Send RTCP; likewise."""
-        _send(self._sockets[1], data, destination)
+        try:
+            self._rtcp.sendto(data, destination)
+        except OSError:
+            pass
 
     def close(self) -> None:
         """Give both ports back. Idempotent."""
-        self._pool.give_back(self, self._sockets)
+        self._pool.give_back(self, (self._rtp, self._rtcp))
 
 
 class PortPool:
@@ -108,6 +114,8 @@ class PortPool:
         self._epoll = select.epoll()
         self._by_descriptor: dict[int, tuple[PortPair, socket.socket, bool]] = {}
         self._clock_offset_s = time.time() - time.monotonic()
+        # The kernel begins to time packets a moment after the first socket asks for it.
+        self._timed = self._socket()
         self.flooded_ticks = 0
         """Ticks in which some socket had `READ_AT_ONCE` packets, and perhaps more for the next."""
 
@@ -153,6 +161,7 @@ class PortPool:
         """Close everything."""
         for pair, _, _ in list(self._by_descriptor.values()):
             pair.close()
+        self._timed.close()
         self._epoll.close()
 
     def give_back(self, pair: PortPair, sockets: tuple[socket.socket, socket.socket]) -> None:
@@ -171,15 +180,13 @@ class PortPool:
             data, ancillary, _, source = one.recvmsg(MAX_DATAGRAM_BYTES, _ANCILLARY_BYTES)
         except OSError:
             return  # an earlier packet of ours met a closed port: not this socket's fault
+        if ancillary:  # the time is all that was asked for
+            seconds, nanoseconds = _TIMESPEC.unpack(ancillary[0][2])
+            arrived_s = seconds + nanoseconds / 1e9 - self._clock_offset_s
+        else:
+            arrived_s = time.monotonic()
         received = pair.received_rtcp if is_rtcp else pair.received
-        received(data, (source[0], source[1]), self._arrived_s(ancillary))
-
-    def _arrived_s(self, ancillary: list[tuple[int, int, bytes]]) -> float:
-        for level, kind, value in ancillary:
-            if level == socket.SOL_SOCKET and kind == _SO_TIMESTAMPNS:
-                seconds, nanoseconds = _TIMESPEC.unpack(value)
-                return float(seconds + nanoseconds / 1e9 - self._clock_offset_s)
-        return time.monotonic()
+        received(data, source[:2], arrived_s)
 
     def _bind(self) -> tuple[socket.socket, socket.socket]:
         now_s = time.monotonic()
@@ -230,13 +237,6 @@ class PortPool:
         if self._family == socket.AF_INET6:
             one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         return one
-
-
-def _send(one: socket.socket, data: bytes, destination: Address) -> None:
-    try:
-        one.sendto(data, destination)
-    except OSError:
-        pass  # full, unreachable, of the other family, or closed: lost, as on any network
 
 
 def _ignore(data: bytes, source: Address, arrived_s: float) -> None:

@@ -37,6 +37,27 @@ def sender() -> Iterator[socket.socket]:
         yield made
 
 
+@pytest.fixture(scope="module")
+def timed() -> Iterator[None]:
+    """The kernel times packets when they come.
+
+    It begins to a moment after the first socket asks for it; until then it times what is read, when
+    it is read. A pool asks from its beginning on, so that its first call finds it so.
+    """
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind((HOST, 0))
+        probe.setsockopt(socket.SOL_SOCKET, udp._SO_TIMESTAMPNS, 1)
+        is_timed = False
+        while not is_timed:
+            probe.sendto(b"", probe.getsockname())
+            sent_s = time.time()
+            time.sleep(0.01)
+            _, ((_, _, stamp),), _, _ = probe.recvmsg(1, 64)
+            seconds, nanoseconds = udp._TIMESPEC.unpack(stamp)
+            is_timed = seconds + nanoseconds / 1e9 < sent_s + 0.005
+        yield
+
+
 class Ear:
     """What a pair was told."""
 
@@ -105,7 +126,7 @@ def test_what_is_sent_comes_from_the_port_it_is_answered_to(
 
 
 def test_a_packet_came_when_the_kernel_got_it_and_not_when_it_was_read(
-    pool: PortPool, sender: socket.socket
+    timed: None, pool: PortPool, sender: socket.socket
 ) -> None:
     pair = pool.open()
     ear = Ear(pair)

@@ -117,12 +117,17 @@ class RtpLeg:
         now_s: Monotonic seconds.
         send: Takes RTP.
         send_rtcp: Takes RTCP.
+
+    Attributes:
+        is_dead: Whether nothing has come for `DEAD_AFTER_S` though something should, as of the
+            last `advance`.
     """
 
     def __init__(
         self, terms: RtpTerms, seed: RtpSeed, now_s: float, send: Send, send_rtcp: Send
     ) -> None:
         self._terms = terms
+        self._frames_per_packet = _frames_per_packet(terms)
         self._seed = seed
         self._now_s = now_s
         self._send = send
@@ -131,6 +136,8 @@ class RtpLeg:
         self._rtcp_latch = _latch_of(terms, terms.remote_rtcp)
         self._deadline = MediaDeadline(DEAD_AFTER_S)
         self._expects_media = False
+        self._due_s = now_s  # before it, `advance` has nothing to do
+        self.is_dead = False
         self._receiver = RtpReceiver(_clock_rates(terms))
         self._sender = RtpSender(
             ssrc=seed.ssrc, seq=seed.seq, ts=seed.ts, clock_rate_hz=terms.codec.clock_rate_hz
@@ -162,12 +169,6 @@ class RtpLeg:
         return self._terms.digits_pt is not None
 
     @property
-    def is_dead(self) -> bool:
-        """Whether nothing has come for `DEAD_AFTER_S` though something should."""
-        at_s = self._deadline.at_s
-        return at_s is not None and self._now_s >= at_s
-
-    @property
     def is_on_hold(self) -> bool:
         """Whether the far end does not want to hear us."""
         return not self._terms.sends
@@ -189,6 +190,7 @@ class RtpLeg:
         With a codec of another sample rate, whoever takes the frames must know beforehand.
         """
         before, self._terms = self._terms, terms
+        self._frames_per_packet = _frames_per_packet(terms)
         self._latch.renew(terms.remote, terms.peer_host)
         self._rtcp_latch.renew(terms.remote_rtcp, terms.peer_host)
         self._receiver.renegotiate(_clock_rates(terms))
@@ -227,12 +229,17 @@ class RtpLeg:
             self._deadline.expect(self._now_s)
         else:
             self._deadline.suspend()
+        self._due_s = self._now_s
 
     # --- packets ---------------------------------------------------------------------------
 
     def advance(self, now_s: float, wall_s: float) -> None:
         """The tick at `now_s` begins: send the reports that are due, end held digits."""
         self._now_s = now_s
+        if now_s >= self._due_s:
+            self._do_due(now_s, wall_s)
+
+    def _do_due(self, now_s: float, wall_s: float) -> None:
         ended = self._digits.expire(now_s)
         if ended is not None:
             self._pressed.append(ended)
@@ -241,6 +248,10 @@ class RtpLeg:
             destination = self._rtcp_latch.destination
             if destination is not None:
                 self._send_rtcp(report, destination)
+        dead_s, digit_s = self._deadline.at_s, self._digits.due_s
+        self.is_dead = dead_s is not None and now_s >= dead_s
+        # Both move on with every packet; whoever comes too early finds nothing to do.
+        self._due_s = min(due for due in (self._reporter.due_s, dead_s, digit_s) if due is not None)
 
     def receive(self, data: bytes, source: Address, arrived_s: float) -> None:
         """Take a datagram of the RTP port. Never raises: what is wrong with it is counted."""
@@ -277,6 +288,7 @@ class RtpLeg:
             except RtpError:
                 self._malformed += 1
                 return
+            self._due_s = self._now_s  # it may have to be ended
             self._pressed += [event for event in told if isinstance(event, DigitEnded)]
         elif packet.pt == terms.noise_pt:
             buffer.pause(one.seq, packet.ts, one.arrived_s, packet.payload)
@@ -368,13 +380,6 @@ class RtpLeg:
             self._undecodable += 1
             return _NOTHING
 
-    @property
-    def _frames_per_packet(self) -> int:
-        """How many frames one packet holds: an Opus payload is one, and L16 would be too long."""
-        if self._terms.codec.static_pt is None:
-            return 1
-        return max(1, min(self._terms.ptime_ms // TICK_MS, MAX_ENCODED_FRAMES))
-
     def _factor(self) -> float:
         return float(self._seed.generator.uniform(0.5, 1.5))
 
@@ -384,6 +389,13 @@ _NOTHING = np.zeros(0, dtype=np.int16)
 
 def _latch_of(terms: RtpTerms, remote: Address | None) -> Latch:
     return Latch(remote, terms.peer_host, is_peer_trusted=terms.is_peer_trusted)
+
+
+def _frames_per_packet(terms: RtpTerms) -> int:
+    """Return how many frames a packet holds: an Opus payload is one, and L16 would be too long."""
+    if terms.codec.static_pt is None:
+        return 1
+    return max(1, min(terms.ptime_ms // TICK_MS, MAX_ENCODED_FRAMES))
 
 
 def _clock_rates(terms: RtpTerms) -> dict[int, int]:

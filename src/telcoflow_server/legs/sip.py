@@ -48,13 +48,14 @@ class SipPhone:
         dialog: What it is told goes there.
 
     Attributes:
+        leg: Its audio, once that is agreed on; to be read only.
         progress: How far ringing it has come.
         has_hung_up: Whether the person put the phone down.
         transferred: Whether it reached whom it was sent to; None while that is open.
     """
 
     def __init__(self, dialog: Dialog) -> None:
-        self._leg: RtpLeg | None = None
+        self.leg: RtpLeg | None = None
         self.progress = CalleeProgress.RINGING
         self.has_hung_up = False
         self.transferred: bool | None = None
@@ -67,14 +68,9 @@ class SipPhone:
         """Of its audio, now."""
         return SILENT_RATE_HZ if self.leg is None else self.leg.sample_rate_hz
 
-    @property
-    def leg(self) -> RtpLeg | None:
-        """Its audio, once that is agreed on."""
-        return self._leg
-
     def talk_over(self, leg: RtpLeg) -> None:
         """Its audio is agreed on; after the answer, if that had to come without an offer."""
-        self._leg = leg
+        self.leg = leg
         if self._is_answered:
             leg.expect_media()
 
@@ -97,8 +93,8 @@ class SipPhone:
     def answered(self, tick: int) -> None:
         """See `Phone`."""
         self._may_send = self._is_answered = True
-        if self._leg is not None:
-            self._leg.expect_media()
+        if self.leg is not None:
+            self.leg.expect_media()
         self._dialog.accept()
 
     def ended(self, tick: int, reason: EndReason) -> None:
@@ -109,10 +105,11 @@ class SipPhone:
 
     def take_digits(self) -> list[PressedDigit]:
         """See `Keypad`: telephone-events, or what came by INFO."""
+        events = [] if self.leg is None else self.leg.take_digits()
+        if not events and not self._digits_by_info:
+            return []
         digits, self._digits_by_info = self._digits_by_info, []
-        if self.leg is not None:
-            digits += [PressedDigit(one.digit, one.duration_ms) for one in self.leg.take_digits()]
-        return digits
+        return digits + [PressedDigit(one.digit, one.duration_ms) for one in events]
 
     def press(self, digits: str) -> None:
         """See `Keypad`."""

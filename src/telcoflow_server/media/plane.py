@@ -138,7 +138,11 @@ class _Ear:
 
 
 class MediaPlane:
-    """All rows; `tick` advances every one of them by 20 ms. Reads no clock; one thread only."""
+    """All rows; `tick` advances every one of them by 20 ms. Reads no clock; one thread only.
+
+    Attributes:
+        ticks_done: How many ticks all rows have done together; to be read only.
+    """
 
     def __init__(self) -> None:
         self._blocks: list[_RowBlock] = []
@@ -151,8 +155,9 @@ class MediaPlane:
         self._ears: tuple[_Ear, ...] = ()
         self._failures: list[tuple[Row, Slot, Exception]] = []
         self._failed_legs = 0
+        self._rows_to_mix = 0  # up to the highest open one
         self._ticks_begun = 0
-        self._ticks_done = 0
+        self.ticks_done = 0
 
     @property
     def rows(self) -> int:
@@ -161,7 +166,7 @@ class MediaPlane:
 
     def statistics(self) -> PlaneStatistics:
         """Return the plane's counters."""
-        return PlaneStatistics(self._ticks_done, self.rows, len(self._mouths), self._failed_legs)
+        return PlaneStatistics(self.ticks_done, self.rows, len(self._mouths), self._failed_legs)
 
     def open_row(self, failed: LegFailed | None = None) -> Row:
         """Return a row for a new call: stage RINGING, no legs, its next tick is 0.
@@ -180,6 +185,7 @@ class MediaPlane:
         number = heapq.heappop(self._free)
         row = Row(self, self._blocks[number // BLOCK_ROWS], number, self._ticks_begun, failed)
         self._open.add(row)
+        self._rows_to_mix = max(self._rows_to_mix, number + 1)
         return row
 
     def tick(self) -> None:
@@ -188,38 +194,41 @@ class MediaPlane:
         A leg whose source or sink raises is detached, counted and reported; the others do not
         notice.
         """
-        ears, number = self._ears, self._ticks_done
+        ears, number = self._ears, self.ticks_done
         self._ticks_begun = number + 1
-        for mouth in self._mouths:
-            if mouth.is_attached:
-                self._take(mouth, number)
+        self._take_all(number)
         self._resample_up()
         self._mix()
         self._resample_down()
-        for ear in ears:
-            if ear.is_attached:
-                self._put(ear, number)
+        self._put_all(ears, number)
         for row in self._open:
-            row.write_lane(number)
-        self._ticks_done = self._ticks_begun
+            if row.lane is not None:
+                row.write_lane(row.lane, number)
+        self.ticks_done = self._ticks_begun
         self._report_failures()
 
-    def _take(self, mouth: _Mouth, number: int) -> None:
-        is_sounding = False
-        try:
-            is_sounding = mouth.source.take(number - mouth.row.opened_at, mouth.said)
-        except Exception as error:  # whatever it is, it is this leg's fault and no other's
-            self._fail(mouth, error)
-        if not (is_sounding and mouth.is_attached):
-            mouth.said.fill(0)
+    def _take_all(self, number: int) -> None:
+        for mouth in self._mouths:
+            if not mouth.is_attached:
+                continue
+            try:
+                is_sounding = mouth.source.take(number - mouth.row.opened_at, mouth.said)
+            except Exception as error:  # whatever it is, it is this leg's fault and no other's
+                is_sounding = False
+                self._fail(mouth, error)
+            if not (is_sounding and mouth.is_attached):
+                mouth.said.fill(0)
 
-    def _put(self, ear: _Ear, number: int) -> None:
-        # A resampled ear was fed silence.
-        hears = _SILENCE if ear.is_muted and ear.seat is None else ear.hears
-        try:
-            ear.sink.put(number - ear.row.opened_at, hears)
-        except Exception as error:  # as in `_take`
-            self._fail(ear, error)
+    def _put_all(self, ears: tuple[_Ear, ...], number: int) -> None:
+        for ear in ears:
+            if not ear.is_attached:
+                continue
+            # A resampled ear was fed silence.
+            hears = _SILENCE if ear.is_muted and ear.seat is None else ear.hears
+            try:
+                ear.sink.put(number - ear.row.opened_at, hears)
+            except Exception as error:  # as in `_take_all`
+                self._fail(ear, error)
 
     def _resample_up(self) -> None:
         self.up.run()
@@ -234,7 +243,7 @@ class MediaPlane:
         self.down.run()
 
     def _mix(self) -> None:
-        rows_left = max((row.number for row in self._open), default=-1) + 1
+        rows_left = self._rows_to_mix
         for block in self._blocks:
             if rows_left <= 0:
                 break
@@ -260,10 +269,6 @@ class MediaPlane:
 
     # What rows ask of their plane.
 
-    def ticks_done(self) -> int:
-        """Return the ticks all rows have done together."""
-        return self._ticks_done
-
     def add(self, mouth: _Mouth | None, ear: _Ear) -> None:
         """Let them take part from the next tick on."""
         if mouth is not None:
@@ -285,6 +290,7 @@ class MediaPlane:
     def remove_row(self, row: Row) -> None:
         """Give the row's place to the next call."""
         self._open.discard(row)
+        self._rows_to_mix = max((other.number for other in self._open), default=-1) + 1
         heapq.heappush(self._free, row.number)
 
 
@@ -293,6 +299,9 @@ class Row:
 
     Made by `MediaPlane.open_row`. For the thread that ticks only; may be used from within `take`
     and `put`. Once closed, everything but `close`, `detach` and `tick` raises ValueError.
+
+    Attributes:
+        lane: Where it is recorded; to be read only.
     """
 
     def __init__(
@@ -312,7 +321,7 @@ class Row:
         self._mouths: dict[Slot, _Mouth] = {}
         self._ears: dict[Slot, _Ear] = {}
         self._taps: list[_Ear] = []
-        self._lane: FrameLane | None = None
+        self.lane: FrameLane | None = None
         self._is_open = True
         self._stage = Stage.RINGING
         self._audience = Audience.CALLER
@@ -321,7 +330,8 @@ class Row:
     @property
     def tick(self) -> int:
         """The number of this row's next tick, which is how many it has done."""
-        return max(0, self._plane.ticks_done() - self.opened_at)
+        ticks = self._plane.ticks_done - self.opened_at
+        return ticks if ticks > 0 else 0
 
     def attach(
         self,
@@ -446,7 +456,7 @@ class Row:
     def record(self, lane: FrameLane | None) -> None:
         """Record every tick from the next one on; with `None`, stop. The lane stays open."""
         self._require_open()
-        self._lane = lane
+        self.lane = lane
 
     def said(self, slot: Slot) -> NDArray[np.int16]:
         """Return the last tick's sound in a slot, at the mix rate; zeros if the slot is free."""
@@ -454,10 +464,10 @@ class Row:
         sound: NDArray[np.int16] = self._block.samples[self._index, slot].copy()
         return sound
 
-    def write_lane(self, number: int) -> None:
+    def write_lane(self, lane: FrameLane, number: int) -> None:
         """Record the tick just mixed; for the plane. A row opened during it has none yet."""
-        if self._lane is not None and number >= self.opened_at:
-            self._lane.write(self._block.mixes[self._index, Listener.RECORD_LEFT :].T)
+        if number >= self.opened_at:
+            lane.write(self._block.mixes[self._index, Listener.RECORD_LEFT :].T)
 
     def close(self) -> None:
         """Detach every leg, stop recording, give the row back. Idempotent."""

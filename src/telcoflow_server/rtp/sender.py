@@ -79,11 +79,13 @@ class RtpSender:
             duration_ms: How long it is. Times the clock rate it must be whole units.
             now_s: Monotonic seconds, for the timestamp of the next report.
         """
-        datagram = self._build(pt, payload, self._ts, not self._is_in_talkspurt)
-        self._talkspurts += not self._is_in_talkspurt
-        self._is_in_talkspurt = True
-        self._sent = now_s, self._ts
-        self._advance(duration_ms)
+        ts = self._ts
+        datagram = self._build(pt, payload, ts, not self._is_in_talkspurt)
+        if not self._is_in_talkspurt:
+            self._talkspurts += 1
+            self._is_in_talkspurt = True
+        self._sent = now_s, ts
+        self._ts = (ts + duration_ms * self.clock_rate_hz // 1000) % TS_MODULUS
         return datagram
 
     def send_event(self, pt: int, payload: bytes, ts: int, *, is_first: bool) -> bytes:
@@ -102,7 +104,7 @@ class RtpSender:
     def skip(self, duration_ms: int) -> None:
         """Let time pass with nothing to hear: what is sent next begins a talkspurt."""
         self._is_in_talkspurt = False
-        self._advance(duration_ms)
+        self._ts = (self._ts + duration_ms * self.clock_rate_hz // 1000) % TS_MODULUS
 
     def report(
         self, now_s: float, wall_s: float, blocks: tuple[ReportBlock, ...] = ()
@@ -138,6 +140,3 @@ class RtpSender:
         self._packets += 1
         self._octets += len(payload)
         return header + payload
-
-    def _advance(self, duration_ms: int) -> None:
-        self._ts = (self._ts + duration_ms * self.clock_rate_hz // 1000) % TS_MODULUS
