@@ -25,8 +25,6 @@ from tests.support.positions import PositionedAgent
 from tests.support.rtp_phone import RtpPhone, rtp_phone
 from tests.support.sip_phone import PATIENCE_S, Message, PhoneCall, SipPhone
 
-HOST = "127.0.0.1"
-
 
 class _Way:
     """Reaches phones by the telephony of an office that is only made afterwards."""
@@ -44,7 +42,7 @@ class Office:
         settings: Of SIP; the port is any.
         codecs: What is spoken, best first.
         trunk: Whom calls leave by that go to no registered phone.
-        ports: Where RTP is received.
+        ports: Where RTP is received; None: any of the host that SIP listens on.
     """
 
     def __init__(
@@ -64,9 +62,10 @@ class Office:
             default_trunk=trunk,
             codecs={"": codecs},
         )
-        self.pool = PortPool(ports or PortRange(HOST, 0, 0))
+        self.host = settings.host
+        self.pool = PortPool(ports or PortRange(self.host, 0, 0))
         self.telephony = way.telephony = Telephony(
-            self.node.exchange, settings, self.routes, self.pool, HOST
+            self.node.exchange, settings, self.routes, self.pool, self.host
         )
         self.ahead_s = 0.0
         """By how much its time is ahead; only to be made more."""
@@ -100,13 +99,13 @@ class Office:
 
     async def phone(self, user: str = "alice") -> SipPhone:
         """Return a phone's signalling."""
-        phone = await SipPhone.open(self.telephony.edge.address, user)
+        phone = await SipPhone.open(self.telephony.edge.address, user, self.host)
         self._stack.callback(phone.close)
         return phone
 
     async def sound(self, codec: Codec = PCMU) -> RtpPhone:
         """Return a phone's audio."""
-        return await self._stack.enter_async_context(rtp_phone(codec))
+        return await self._stack.enter_async_context(rtp_phone(codec, self.host))
 
     async def until(self, holds: Callable[[], bool], patience_s: float = PATIENCE_S) -> None:
         """Return when something holds."""
@@ -140,7 +139,7 @@ class Office:
         dialog.invite(sound.offer(**offer))
         call, agent = await self.incoming()
         response = await phone.response(above=199)
-        assert response.status == 200
+        assert response.status == 200, response.status
         dialog.ack(response)
         sound.obey(response.body)
         return Talking(phone, sound, dialog, response), call, agent

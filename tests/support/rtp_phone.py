@@ -52,7 +52,7 @@ class RtpPhone:
         self.packets: list[Heard] = []
         self.remote: tuple[str, int] | None = None
         self.is_sending = True
-        self.port: int = own.getsockname()[1]
+        self.host, self.port = own.getsockname()[:2]
         self._socket = own
         self._speech = np.zeros(0, np.int16)
         self._digits: list[bytes] = []
@@ -80,12 +80,13 @@ class RtpPhone:
 
     def offer(self, *, direction: str = "sendrecv", digits: bool = True, host: str = "") -> str:
         """Return its SDP."""
-        codec, address = self.codec, host or "127.0.0.1"
+        codec, address = self.codec, host or self.host
         channels = f"/{codec.channels}" if codec.channels > 1 else ""
         formats = f"{self.pt} {DIGITS_PT}" if digits else str(self.pt)
         event = f"a=rtpmap:{DIGITS_PT} telephone-event/8000\r\n" if digits else ""
+        family = "IP6" if ":" in address else "IP4"
         return (
-            f"v=0\r\no=- 1 1 IN IP4 {address}\r\ns=-\r\nc=IN IP4 {address}\r\nt=0 0\r\n"
+            f"v=0\r\no=- 1 1 IN {family} {address}\r\ns=-\r\nc=IN {family} {address}\r\nt=0 0\r\n"
             f"m=audio {self.port} RTP/AVP {formats}\r\n"
             f"a=rtpmap:{self.pt} {codec.encoding}/{codec.clock_rate_hz}{channels}\r\n"
             f"{event}a=ptime:20\r\na={direction}\r\n"
@@ -161,13 +162,14 @@ class RtpPhone:
             except ConnectionRefusedError:
                 continue
             _, second, seq, ts, ssrc = _HEADER.unpack_from(data)
-            self.packets.append(Heard(second & 0x7F, seq, ts, ssrc, data[12:], source))
+            self.packets.append(Heard(second & 0x7F, seq, ts, ssrc, data[12:], source[:2]))
 
 
 @asynccontextmanager
 async def rtp_phone(codec: Codec = PCMU, host: str = "127.0.0.1") -> AsyncIterator[RtpPhone]:
     """Make a phone's audio, which ticks until the end."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as own:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as own:
         own.setblocking(False)
         own.bind((host, 0))
         phone = RtpPhone(own, codec)

@@ -229,7 +229,7 @@ class PhoneCall:
         self.to_tag: str | None = None
         self.cseq = 0
         self.branch = ""
-        self.target = f"sip:{number}@127.0.0.1"
+        self.target = f"sip:{number}@{phone.host}"
         self.local_from: str | None = None
         self.local_to: str | None = None
 

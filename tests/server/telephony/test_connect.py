@@ -14,7 +14,7 @@ from telcoflow_server.sip.accounts import EdgeSettings, Extension, Private, Trun
 from telcoflow_server.sip.digest import Algorithm, ha1
 from telcoflow_server.sip.events import Event, TrunkRegistered, TrunkUnregistered
 from tests.server.telephony.conftest import OpenOffice
-from tests.support.office import HOST, Office, Talking
+from tests.support.office import Office, Talking
 from tests.support.positions import PositionedAgent
 from tests.support.rtp_phone import RtpPhone
 from tests.support.sip_phone import Message, PhoneCall, SipPhone, register
@@ -23,6 +23,7 @@ from tests.support.tones import amplitudes, tone
 pytestmark = pytest.mark.slow
 
 CALLER_HZ, CALLEE_HZ, AGENT_HZ = 500, 700, 1000
+HOST = "127.0.0.1"
 NUMBER = "200"
 CALLED = "100"
 """Whom phones call in these tests, and whom `connect` rings therefore."""

@@ -14,6 +14,7 @@ from telcoflow_sdk.protocol.codes import EndReason
 from telcoflow_sdk.protocol.states import CallState
 from telcoflow_server.codec.table import L16_CODECS, PCMA, PCMU, Codec, find
 from telcoflow_server.legs.rtp import DEAD_AFTER_S
+from telcoflow_server.sip.accounts import EdgeSettings
 from telcoflow_server.telephony.routes import Routes
 from tests.server.telephony.conftest import OpenOffice
 from tests.support.office import OPEN, Office
@@ -58,6 +59,23 @@ async def test_a_caller_and_an_agent_hear_each_other(open_office: OpenOffice, co
     assert is_whole(talking.sound.heard, AGENT_HZ, rate_hz, 48)
     assert is_whole(agent_heard(agent), PERSON_HZ, 24_000, 48)
     assert call.state is CallState.ANSWERED
+
+
+@pytest.mark.skipif(not socket.has_ipv6, reason="this machine has no IPv6")
+async def test_a_call_over_ipv6_is_heard_both_ways(open_office: OpenOffice) -> None:
+    office = await open_office(EdgeSettings(host="::1", port=0, unauthenticated_calls=True))
+    talking, call, agent = await office.answered_call()
+
+    talking.sound.say(tone(PERSON_HZ, 2_000, 8_000))
+    agent.say(tone(AGENT_HZ, 1_000).tobytes(), end=True)
+    await office.until(lambda: agent_heard(agent).size > 24_000 * 1.6)
+    talking.hang_up()
+    await office.free()
+
+    assert "c=IN IP6 ::1\r\n" in talking.answer.body
+    assert is_whole(talking.sound.heard, AGENT_HZ, 8_000, 48)
+    assert is_whole(agent_heard(agent), PERSON_HZ, 24_000, 48)
+    assert call.end_reason is EndReason.CALLER_HUNG_UP
 
 
 async def test_a_caller_who_hangs_up_ends_the_call_and_frees_everything(office: Office) -> None:
