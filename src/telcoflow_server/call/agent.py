@@ -340,7 +340,7 @@ class AgentEnd:
         if resumption is None:
             return
         if playout.gaps.has_untold:
-            self._tell_gaps(playout.take_new_gaps())
+            self._tell_gaps(playout.gaps.take_untold())
         is_silent = resumption.advance()
         if resumption.sent.kept:
             resumption.sent.acknowledge(self.leg.seen_by_client)

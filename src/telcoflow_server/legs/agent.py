@@ -259,7 +259,7 @@ class AgentLeg:
 
     @property
     def _is_empty_at_end(self) -> bool:
-        return self.playout.is_ending and self.playout.queued_samples == 0
+        return self.playout.end is not None and self.playout.queued_samples == 0
 
     @property
     def is_paused(self) -> bool:

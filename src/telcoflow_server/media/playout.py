@@ -69,8 +69,7 @@ class _Phase(Enum):
     STARVED = auto()  # ran dry; the end of the utterance or a gap, which only time tells
 
 
-# To look up a member of an enumeration takes ten times as long as a name.
-_IDLE, _HOLDING, _PLAYING, _STARVED = _Phase
+_IDLE, _HOLDING, _PLAYING, _STARVED = _Phase  # to look up a member takes ten times as long
 
 _PCM = np.dtype("<i2")
 
@@ -90,6 +89,7 @@ class Playout:
         generation: How many clears there were.
         received: Samples of this generation that were appended.
         played: Those of them that were played.
+        end: Where this generation ends, once that is known.
         is_paused: Whether `take` plays nothing for now.
         gaps: Silences inside its utterances.
         lead: How much is kept ahead.
@@ -113,7 +113,7 @@ class Playout:
         self.passed_marks: list[PassedMark] = []
         self._is_audible = True  # to the audience
         self._phase = _IDLE
-        self._end: int | None = None  # the generation's, once it is known
+        self.end: int | None = None
         self._now = 0  # ticks in which playback was not paused: waiting is measured in these
         self._paused_ticks = 0
         self._arrival: tuple[bool | None, int] | None = None  # first one since the last take
@@ -161,7 +161,7 @@ class Playout:
         self.generation += 1
         self.received = self.played = 0
         self.is_paused = False
-        self._end = None if self._end is None else 0
+        self.end = None if self.end is None else 0
         self._arrival = None
         self.heard.clear()
         self._finish_utterance()
@@ -187,8 +187,8 @@ class Playout:
 
     def end_at(self, offset: int) -> None:
         """Nothing comes behind `offset`, which may itself still be to come."""
-        self._end = max(offset, self.received)
-        dropped = self._places.drop_after(self._end)
+        self.end = max(offset, self.received)
+        dropped = self._places.drop_after(self.end)
         self.passed_marks += [PassedMark(name, None) for name in dropped]
 
     def expect_no_more(self) -> None:
@@ -236,7 +236,7 @@ class Playout:
             available, is_all = stop - self.played, True
         else:
             available = self.received - self.played
-            is_all = self._end is not None and self._end <= self.received
+            is_all = self.end is not None and self.end <= self.received
         if self._phase is _HOLDING and self._is_filled(available, is_all):
             self._phase = _PLAYING
         if available >= self._frame_samples:
@@ -259,10 +259,6 @@ class Playout:
         passed, self.passed_marks = self.passed_marks, []
         return passed
 
-    def take_new_gaps(self) -> tuple[Gap, ...]:
-        """Return the gaps that ended since this was last asked."""
-        return self.gaps.take_untold()
-
     # --- what can be told ------------------------------------------------------------------
 
     @property
@@ -283,12 +279,7 @@ class Playout:
     @property
     def is_finished(self) -> bool:
         """Whether the end is known, and everything before it was played or cleared."""
-        return self._end is not None and self.played >= self._end
-
-    @property
-    def is_ending(self) -> bool:
-        """Whether the end is known."""
-        return self._end is not None
+        return self.end is not None and self.played >= self.end
 
     @property
     def queued_ms(self) -> float:

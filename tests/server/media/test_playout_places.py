@@ -261,7 +261,7 @@ def test_a_gap_around_a_pause_is_as_long_as_it_was_without_it(line: PositionedLi
     line.say(5 * FRAME)
     line.run(1)
 
-    [gap] = line.playout.take_new_gaps()
+    [gap] = line.playout.gaps.take_untold()
     assert gap.ms == 40
 
 
@@ -346,7 +346,7 @@ def gap_after(line: PositionedLine, silent_ticks: int, *, more: bool, delay_ms: 
     line.run(2 + silent_ticks)
     line.say(5 * FRAME, delay_ms=delay_ms)
     line.run(5)
-    return list(line.playout.take_new_gaps())
+    return list(line.playout.gaps.take_untold())
 
 
 @pytest.mark.parametrize(
@@ -374,7 +374,7 @@ def test_the_first_message_behind_the_silence_tells_whose_fault_it_was(
     line.say(4 * FRAME, delay_ms=0)
     line.run(2)
 
-    [gap] = line.playout.take_new_gaps()
+    [gap] = line.playout.gaps.take_untold()
     assert gap.cause is GapCause.CLIENT_LATE
 
 
@@ -422,7 +422,7 @@ def test_the_end_may_be_known_before_it_has_come(line: PositionedLine) -> None:
     assert finished[:3] == [False] * 3
     assert finished[-1]
     assert line.playout.played == 3 * FRAME + 5
-    assert line.playout.is_ending
+    assert line.playout.end is not None
 
 
 def test_an_end_before_what_has_come_is_behind_it(line: PositionedLine) -> None:
