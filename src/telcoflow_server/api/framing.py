@@ -12,7 +12,7 @@ from typing import Protocol
 
 logger = logging.getLogger(__name__)
 
-TEXT, BINARY = 1, 2
+TEXT, BINARY, PONG = 1, 2, 10
 
 _FINAL = 0x80
 _ONE_BYTE_LIMIT = 126
@@ -23,8 +23,8 @@ def header(opcode: int, size_bytes: int) -> bytes:
     """Return what goes before a message that is sent as one frame, unmasked.
 
     Args:
-        opcode: `TEXT` or `BINARY`.
-        size_bytes: Of the message, at most 65 535.
+        opcode: `TEXT`, `BINARY` or `PONG`.
+        size_bytes: Of the message, at most 65 535; of a pong 125.
     """
     if size_bytes < _ONE_BYTE_LIMIT:
         return bytes((_FINAL | opcode, size_bytes))

@@ -28,7 +28,7 @@ from telcoflow_server.api.accept import Acceptor
 from telcoflow_server.api.admission import admit, offers_v2
 from telcoflow_server.api.auth import KeyRing, Refused, TokenMint
 from telcoflow_server.api.budget import LinkBudget
-from telcoflow_server.api.framing import BINARY, TEXT, Holding, flush_all, header
+from telcoflow_server.api.framing import BINARY, PONG, TEXT, Holding, flush_all, header
 from telcoflow_server.api.limits import AddressLimits
 from telcoflow_server.api.tally import Port, Tally
 from telcoflow_server.api.tls import fingerprint_of
@@ -284,8 +284,8 @@ class AgentSocket(picows.WSListener):
         elif kind in (_BINARY, _TEXT) and frame.fin and self._assembler.is_empty:
             self._receive(kind == _TEXT, frame.get_payload_as_bytes())
         elif kind == picows.WSMsgType.PING:
-            if self._is_writable():
-                transport.send(picows.WSMsgType.PONG, frame.get_payload_as_bytes())
+            self.send_binary(frame.get_payload_as_bytes(), PONG)
+            self.flush()
         elif kind != picows.WSMsgType.PONG:
             self._fragment(kind, frame)
 
@@ -347,29 +347,25 @@ class AgentSocket(picows.WSListener):
 
     # --- MediaLink -------------------------------------------------------------------------
 
-    def send_binary(self, message: bytes) -> None:
+    def send_binary(self, message: bytes, opcode: int = BINARY) -> None:
         """See `MediaLink`. Leaves with the credit that mostly follows: system calls cost most."""
-        if self._is_writable():
-            if not self._held:
-                if not self._due:
-                    self._loop.call_soon(flush_all, self._due)
-                self._due.append(self)
-            self._held += header(BINARY, len(message)) + message
+        raw, held = self._raw, self._held
+        if raw is None or self._is_closing:
+            return
+        if raw.get_write_buffer_size() + len(held) > UNSENT_LIMIT_BYTES:
+            # Not in the middle of what the call is doing right now.
+            self._loop.call_soon(self._cut, CloseCode.SLOW_READER, "messages are not read")
+            return
+        if not held:
+            if not self._due:
+                self._loop.call_soon(flush_all, self._due)
+            self._due.append(self)
+        self._held = held + header(opcode, len(message)) + message
 
     def send_text(self, message: bytes) -> None:
         """See `MediaLink`."""
-        if self._is_writable():
-            self._held += header(TEXT, len(message)) + message
-            self.flush()
-
-    def _is_writable(self) -> bool:
-        if self._raw is None or self._is_closing:
-            return False
-        is_read = self._raw.get_write_buffer_size() + len(self._held) <= UNSENT_LIMIT_BYTES
-        if not is_read:
-            # Not in the middle of what the call is doing right now.
-            self._loop.call_soon(self._cut, CloseCode.SLOW_READER, "messages are not read")
-        return is_read
+        self.send_binary(message, TEXT)
+        self.flush()
 
     def flush(self) -> None:
         """Write what is held."""

@@ -184,7 +184,7 @@ class AgentEnd:
         """
         if self.resumption is not None:
             self.resumption.spoke()
-        code = self.leg.receive_audio(message)
+        code = self.leg.dialect.receive(message)
         if code is not None:
             self._audio_refused(code)
 

@@ -293,7 +293,9 @@ class Call:
         """Act on what this tick brought; called once after every tick of the media plane."""
         if self.is_over:
             return
-        agent, tick, errands = self.seat.present, self._row.tick, self._errands
+        agent, tick, errands = self.seat.agent, self._row.tick, self._errands
+        if agent is not None and not agent.is_present:
+            agent = None
         hung_up = self._people.advance(agent, tick)
         if errands.transfer is not None and errands.is_transferred(self._people.caller):
             # Whatever the phone does with its own dialog.

@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from telcoflow_sdk.audio.format import TICK_MS, AudioFormat
-from telcoflow_sdk.protocol.codes import CloseCode, ErrorCode
 from telcoflow_sdk.protocol.messages import Place
 from telcoflow_sdk.protocol.positions import Acknowledgement
 from telcoflow_server.call.ports import MediaLink
@@ -93,7 +92,8 @@ class AgentLeg:
         within: The range of its lead.
 
     Attributes:
-        playout: Plays what comes from the agent. To be read only, like the others.
+        dialect: Takes and makes binary messages. To be read only, like the others.
+        playout: Plays what comes from the agent.
         seen_by_client: The last text message that the client acknowledged (v2).
         unread_ticks: For how long the agent has not read; after `STALLED_TICKS` it is stalled.
     """
@@ -107,7 +107,7 @@ class AgentLeg:
         self._format = audio_format
         self._switched = switched
         self.playout = Playout(audio_format, within)
-        self._dialect: MediaDialect = RequestDialect(self.playout, audio_format)
+        self.dialect: MediaDialect = RequestDialect(self.playout, audio_format)
         self._positions: PositionDialect | None = None
         self._feed = Feed(0)
         self._link: MediaLink | None = None
@@ -137,7 +137,7 @@ class AgentLeg:
         """
         if self._positions is None:
             self._positions = PositionDialect(self.playout, self._format, self._acknowledged)
-            self._dialect = self._positions
+            self.dialect = self._positions
             self._feed = Feed(kept_ms)
             self._link = link
             return received
@@ -160,24 +160,20 @@ class AgentLeg:
 
     # --- from the agent --------------------------------------------------------------------
 
-    def receive_audio(self, message: bytes) -> ErrorCode | CloseCode | None:
-        """Take one binary message; see `MediaDialect.receive`."""
-        return self._dialect.receive(message)
-
     def clear(self, place: Place | None) -> int | None:
         """Drop the agent's audio not yet played, at once; resume playback.
 
         Returns:
             The bytes dropped; None: `place` does not begin the next generation.
         """
-        return self._dialect.clear(place)
+        return self.dialect.clear(place)
 
     def switch(self, audience: Audience, place: Place | None) -> bool:
         """Let what is behind `place` be heard by others; return whether there is such a place.
 
         On v1 there is no place: what arrives from now on is meant.
         """
-        offset = self._dialect.locate(place)
+        offset = self.dialect.locate(place)
         if offset is None:
             return False
         self.playout.switch(audience, offset)
@@ -189,7 +185,7 @@ class AgentLeg:
 
     def mark(self, name: MarkName, place: Place | None) -> bool:
         """Report when `place` was played; return whether there is such a place."""
-        offset = self._dialect.locate(place)
+        offset = self.dialect.locate(place)
         if offset is None:
             return False
         self.playout.mark(name, offset)
@@ -208,7 +204,7 @@ class AgentLeg:
 
         A playback that is paused goes on: nobody would hear the end otherwise.
         """
-        if not self._dialect.end(place):
+        if not self.dialect.end(place):
             return False
         self.playout.resume()
         return True
@@ -220,7 +216,7 @@ class AgentLeg:
             seen: The last text message of the agent's that arrived (v2).
         """
         if self._link is not None:
-            self._dialect.send_credit(self._link, seen)
+            self.dialect.send_credit(self._link, seen)
 
     # --- what can be told ------------------------------------------------------------------
 
@@ -293,7 +289,7 @@ class AgentLeg:
             self._feed.dropped_frames,
             self._loop_lag_ms,
             playout,
-            self._dialect.statistics(),
+            self.dialect.statistics(),
         )
 
     # --- the tick --------------------------------------------------------------------------
@@ -334,7 +330,7 @@ class AgentLeg:
             fed = feed.next()
             if fed is None:
                 break
-            link.send_binary(self._dialect.build(fed))
+            link.send_binary(self.dialect.build(fed))
             self._frames_sent += 1
             if not (feed.waiting or feed.is_catching_up):
                 break  # as it mostly is: that was all, and the feed knows

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from telcoflow_server.api.framing import BINARY, TEXT, Holding, flush_all, header
+from telcoflow_server.api.framing import BINARY, PONG, TEXT, Holding, flush_all, header
 
 
 @pytest.mark.parametrize(
@@ -12,6 +12,7 @@ from telcoflow_server.api.framing import BINARY, TEXT, Holding, flush_all, heade
         (TEXT, 125, b"\x81\x7d"),
         (BINARY, 126, b"\x82\x7e\x00\x7e"),
         (BINARY, 961, b"\x82\x7e\x03\xc1"),
+        (PONG, 5, b"\x8a\x05"),
         (BINARY, 65_535, b"\x82\x7e\xff\xff"),
     ],
 )

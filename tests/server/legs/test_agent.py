@@ -104,7 +104,7 @@ def test_agent_is_heard_and_asked_for_more(leg: AgentLeg, link: Link) -> None:
     leg.flush_credit()
     audio = b"\0" + np.arange(3 * FRAME, dtype="<i2").tobytes()
 
-    assert leg.receive_audio(audio) is None
+    assert leg.dialect.receive(audio) is None
     assert leg.queued_ms == 60
     assert leg.take(1, out)
     leg.flush_credit()
@@ -129,12 +129,12 @@ def test_agent_is_heard_and_asked_for_more(leg: AgentLeg, link: Link) -> None:
 def test_message_is_taken_or_refused_by_code(
     leg: AgentLeg, message: bytes, code: ErrorCode | None
 ) -> None:
-    assert leg.receive_audio(message) is code
+    assert leg.dialect.receive(message) is code
 
 
 def test_message_may_be_reused_after_receive(leg: AgentLeg) -> None:
     message = bytearray(b"\0" + bytes([1, 0]) * (2 * FRAME))
-    leg.receive_audio(bytes(message))
+    leg.dialect.receive(bytes(message))
     message.clear()
     out = np.empty(FRAME, dtype=np.int16)
 
@@ -143,7 +143,7 @@ def test_message_may_be_reused_after_receive(leg: AgentLeg) -> None:
 
 
 def test_clear_and_drain_reach_the_playout(leg: AgentLeg) -> None:
-    leg.receive_audio(b"\0" + bytes(100))
+    leg.dialect.receive(b"\0" + bytes(100))
     assert leg.clear(None) == 100
     assert not leg.is_drained
 
@@ -243,6 +243,23 @@ def test_agent_that_comes_back_has_all_the_time_it_needs_to_catch_up() -> None:
     assert leg.unread_ticks < STALLED_TICKS
     assert leg.statistics().dropped_frames == 0
     assert link.offsets == [n * FRAME for n in range(len(link.offsets))]
+
+
+def test_agent_has_not_caught_up_while_its_link_is_full_of_what_it_missed() -> None:
+    leg, link = AgentLeg(FORMAT, lambda audience: None), PositionedLink()
+    leg.link_positioned(link, 10_000, [0])
+    leg.unlink()
+    leg.put(0, frame(0))
+    leg.link_positioned(link, 10_000, [0])
+    link.is_read = False
+    link.unsent = FORMAT.ms_to_bytes(MAX_UNSENT_MS) - FRAME_BYTES
+
+    for tick in range(1, 2 * WAITING_FRAMES):
+        leg.put(tick, frame(tick))
+
+    assert link.offsets == [0, FRAME], "the link is full with the last frame that waited"
+    assert leg.statistics().dropped_frames == 0
+    assert leg.unread_ticks == 2 * WAITING_FRAMES - 2
 
 
 def test_agent_that_reads_nothing_of_what_it_missed_is_stalled() -> None:
