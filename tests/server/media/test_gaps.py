@@ -36,7 +36,9 @@ def test_gaps_are_counted_by_cause_and_told_once() -> None:
     )
 
     log.add(gaps[0])
+    assert log.has_untold
     assert log.take_untold() == gaps[:1]
+    assert not log.has_untold
     log.add(gaps[1])
     log.add(gaps[2])
 
