@@ -295,7 +295,7 @@ class Call:
             return
         agent, tick, errands = self.seat.agent, self._row.tick, self._errands
         if agent is not None and not agent.is_present:
-            agent = None
+            agent = None  # it has left
         hung_up = self._people.advance(agent, tick)
         if errands.transfer is not None and errands.is_transferred(self._people.caller):
             # Whatever the phone does with its own dialog.
