@@ -160,28 +160,27 @@ class Window:
             CloseCode.CREDIT_OVERRUN: it goes beyond what was granted.
         """
         playout, pcm = self._playout, message.pcm
-        self._received_bytes += len(pcm)
+        size = len(pcm)
+        self._received_bytes += size
         if message.generation < playout.generation:
-            self._stale_bytes += len(pcm)
-            self._discarded_bytes += len(pcm)
+            self._stale_bytes += size
+            self._discarded_bytes += size
             return None
-        received = playout.received
-        known = received - message.offset
+        end = message.offset + size // BYTES_PER_SAMPLE
+        known = playout.received - message.offset
         is_out_of_place = message.generation > playout.generation or known < 0
         if is_out_of_place or (known > 0 and not self._may_repeat):
             return CloseCode.BAD_POSITION
-        if message.offset + len(pcm) // BYTES_PER_SAMPLE > self._granted:
+        if end > self._granted:
             return CloseCode.CREDIT_OVERRUN
         if known:
-            self._discarded_bytes += min(len(pcm), known * BYTES_PER_SAMPLE)
+            self._discarded_bytes += min(size, known * BYTES_PER_SAMPLE)
             pcm = pcm[known * BYTES_PER_SAMPLE :]
         if pcm:
             self._may_repeat = False
             more = message.flags & MORE != 0
             playout.append(pcm, more=more, delay_ms=message.delay_ms)
-        if message.flags & END and message.offset + len(message.pcm) // BYTES_PER_SAMPLE == (
-            playout.received
-        ):
+        if message.flags & END and end == playout.received:
             playout.end_utterance()
         return None
 
