@@ -34,7 +34,7 @@ from telcoflow_sdk.protocol.positions import (
     build_audio,
     build_position,
 )
-from telcoflow_server.api.framing import BINARY, TEXT, unmasked
+from telcoflow_server.api.framing import BINARY, TEXT, header
 
 FRAME_BYTES = 960
 TICK_S = 0.020
@@ -44,9 +44,14 @@ RINGING_AT_ONCE = 16
 """How many calls are being set up at a time while their number is raised."""
 
 
+def framed(opcode: int, message: bytes) -> bytes:
+    """Return a message as the server's sockets send it."""
+    return header(opcode, len(message)) + message
+
+
 PCM = bytes(range(1, 241)) * 4
-AUDIO = unmasked(BINARY, b"\0" + PCM)
-REQUEST = unmasked(
+AUDIO = framed(BINARY, b"\0" + PCM)
+REQUEST = framed(
     TEXT,
     b'{"type":"buffer_request","data":'
     b'{"requested_bytes":960,"prefer_audio_frame_bytes":2,"channelId":0}}',
@@ -308,7 +313,7 @@ class PositionedCallLink(CallLink):
         window = LEAD_FRAMES * FRAME_BYTES // 2
         received = self._received
         position = Position(0, received, received, window, received, 1, is_paused=False)
-        self._raw.write(unmasked(BINARY, audio) + unmasked(BINARY, build_position(position)))
+        self._raw.write(framed(BINARY, audio) + framed(BINARY, build_position(position)))
 
 
 def answer_to(command: dict[str, Any]) -> dict[str, Any]:

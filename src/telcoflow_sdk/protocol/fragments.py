@@ -19,11 +19,16 @@ class FragmentError(Exception):
 
 
 class Assembler:
-    """Collects the fragments of one message at a time, `MAX_MESSAGE_BYTES` at the most."""
+    """Collects the fragments of one message at a time, `MAX_MESSAGE_BYTES` at the most.
 
-    __slots__ = ("_is_text", "_pieces", "_size_bytes")
+    Attributes:
+        is_empty: Whether no message has begun: a whole one may come. To be read only.
+    """
+
+    __slots__ = ("_is_text", "_pieces", "_size_bytes", "is_empty")
 
     def __init__(self) -> None:
+        self.is_empty = True
         self._pieces: list[bytes] = []
         self._size_bytes = 0
         self._is_text: bool | None = None  # None: no message has begun
@@ -49,6 +54,7 @@ class Assembler:
             raise FragmentError(CloseCode.PROTOCOL_ERROR, f"a fragment that {problem}")
         if is_text is not None:
             self._is_text = is_text
+            self.is_empty = False
         self._size_bytes += len(payload)
         if self._size_bytes > MAX_MESSAGE_BYTES:
             raise FragmentError(
@@ -61,9 +67,5 @@ class Assembler:
         self._pieces.clear()
         self._size_bytes = 0
         self._is_text = None
+        self.is_empty = True
         return message
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether no message has begun: a whole one may come."""
-        return self._is_text is None

@@ -39,18 +39,22 @@ _decoder = msgspec.json.Decoder(_Numbered)
 
 
 class SentMessages:
-    """One end's text messages on their way to the other."""
+    """One end's text messages on their way to the other.
 
-    __slots__ = ("_kept", "_last")
+    Attributes:
+        kept: Those that the other end has not acknowledged, in order; to be read only.
+    """
+
+    __slots__ = ("_last", "kept")
 
     def __init__(self) -> None:
-        self._kept: deque[bytes] = deque()
+        self.kept: deque[bytes] = deque()
         self._last = 0
 
     @property
     def is_full(self) -> bool:
         """Whether no more can be kept."""
-        return len(self._kept) >= MAX_KEPT
+        return len(self.kept) >= MAX_KEPT
 
     def add(self, message: bytes) -> bytes:
         """Number a JSON object and keep it; return it as it is to be sent.
@@ -62,20 +66,20 @@ class SentMessages:
             raise SequenceFull
         self._last += 1
         numbered = b'{"seq":%d,' % self._last + message[1:]
-        self._kept.append(numbered)
+        self.kept.append(numbered)
         return numbered
 
     def acknowledge(self, seen: int) -> None:
         """The other end has everything up to `seen`; what it cannot have is ignored."""
-        if not self._kept:
+        if not self.kept:
             return  # as it mostly is, 50 times a second
-        first = self._last - len(self._kept) + 1
+        first = self._last - len(self.kept) + 1
         for _ in range(min(seen, self._last) - first + 1):
-            self._kept.popleft()
+            self.kept.popleft()
 
     def unseen(self) -> list[bytes]:
         """Return what was not acknowledged, in order, to be sent again."""
-        return list(self._kept)
+        return list(self.kept)
 
 
 class SeenMessages:

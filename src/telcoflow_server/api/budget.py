@@ -33,11 +33,14 @@ class LinkBudget:
         Args:
             now_s: Monotonic time, seconds.
         """
-        self._tokens = min(self._rate, self._tokens + (now_s - self._updated_s) * self._rate)
+        tokens = self._tokens + (now_s - self._updated_s) * self._rate
+        if tokens > self._rate:
+            tokens = self._rate
         self._updated_s = now_s
-        if self._tokens < 1:
+        if tokens < 1:
+            self._tokens = tokens
             return CloseCode.FLOOD
-        self._tokens -= 1
+        self._tokens = tokens - 1
         return None
 
     def malformed(self) -> CloseCode | None:

@@ -28,7 +28,7 @@ from telcoflow_server.api.accept import Acceptor
 from telcoflow_server.api.admission import admit, offers_v2
 from telcoflow_server.api.auth import KeyRing, Refused, TokenMint
 from telcoflow_server.api.budget import LinkBudget
-from telcoflow_server.api.framing import BINARY, TEXT, unmasked
+from telcoflow_server.api.framing import BINARY, PONG, TEXT, Holding, flush_all, header
 from telcoflow_server.api.limits import AddressLimits
 from telcoflow_server.api.tally import Port, Tally
 from telcoflow_server.api.tls import fingerprint_of
@@ -59,6 +59,8 @@ which would keep stale audio for an agent that stopped reading."""
 UNSENT_LIMIT_BYTES = 256 * 1024
 """What we hold for a peer that does not read. Audio stops at 250 ms of it (`legs/agent.py`), so
 only a peer that makes us talk, by pings or commands, gets here."""
+
+_TEXT, _BINARY, _CLOSE = picows.WSMsgType.TEXT, picows.WSMsgType.BINARY, picows.WSMsgType.CLOSE
 
 # The library logs handshakes with their headers at level 9: tokens must never get that far.
 _library_logger = logging.getLogger("telcoflow_server.media_link")
@@ -94,6 +96,7 @@ class MediaPort:
         self._messages_per_second = messages_per_second
         self._acceptor: Acceptor | None = None
         self._links: set[AgentSocket] = set()
+        self._due: list[Holding] = []  # those that hold frames until the loop's turn is over
 
     def start(
         self, host: str, port: int, limits: AddressLimits, tls: Callable[[], ssl.SSLContext | None]
@@ -178,7 +181,7 @@ class MediaPort:
             return self._reject(Refused(500, ErrorCode.INTERNAL_ERROR, "internal error"))
         is_v2 = offers_v2(request.headers.get("Sec-WebSocket-Protocol"))
         budget = LinkBudget(self._messages_per_second)
-        listener = AgentSocket(budget, self._since_tick_ms, self._links, self._tally)
+        listener = AgentSocket(budget, self._since_tick_ms, self._links, self._due, self._tally)
         listener.reception = Reception(self._exchange, call, listener, is_v2=is_v2)
         if not is_v2:
             return listener
@@ -226,6 +229,7 @@ class AgentSocket(picows.WSListener):
         budget: LinkBudget,
         since_tick_ms: Callable[[], float],
         links: set[AgentSocket],
+        due: list[Holding],
         tally: Tally,
     ) -> None:
         super().__init__()
@@ -233,7 +237,9 @@ class AgentSocket(picows.WSListener):
         self._since_tick_ms = since_tick_ms
         self._budget = budget
         self._links = links
+        self._due = due
         self._transport: picows.WSTransport | None = None
+        self._raw: asyncio.Transport | None = None  # below it
         self._loop = asyncio.get_running_loop()
         self._held = b""  # frames of audio that leave with whatever follows in this turn of it
         self._assembler = Assembler()
@@ -247,8 +253,9 @@ class AgentSocket(picows.WSListener):
     def on_ws_connected(self, transport: picows.WSTransport) -> None:
         """Join the call, unless it ended or was taken during the handshake."""
         self._transport = transport
-        raw = transport.underlying_transport.get_extra_info("socket")
-        raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
+        self._raw = transport.underlying_transport
+        own = self._raw.get_extra_info("socket")
+        own.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
         self._closed = self._loop.create_future()
         self._links.add(self)
         try:
@@ -266,7 +273,7 @@ class AgentSocket(picows.WSListener):
     def on_ws_frame(self, transport: picows.WSTransport, frame: picows.WSFrame) -> None:
         """Reassemble messages and pass them on; whatever they hold, nobody else notices."""
         kind = frame.msg_type
-        if kind == picows.WSMsgType.CLOSE:
+        if kind == _CLOSE:
             self._peer_closed(transport, frame)
             return
         if self._is_closing:
@@ -274,18 +281,16 @@ class AgentSocket(picows.WSListener):
         code = self._budget.spend(time.monotonic())
         if code is not None:
             self._cut(code, "more messages per second than allowed")
+        elif kind in (_BINARY, _TEXT) and frame.fin and self._assembler.is_empty:
+            self._receive(kind == _TEXT, frame.get_payload_as_bytes())
         elif kind == picows.WSMsgType.PING:
-            if self._is_writable():
-                transport.send(picows.WSMsgType.PONG, frame.get_payload_as_bytes())
-        elif kind == picows.WSMsgType.PONG:
-            return
-        elif frame.fin and self._assembler.is_empty and kind != picows.WSMsgType.CONTINUATION:
-            self._receive(kind == picows.WSMsgType.TEXT, frame.get_payload_as_bytes())
-        else:
+            self.send_binary(frame.get_payload_as_bytes(), PONG)
+            self.flush()
+        elif kind != picows.WSMsgType.PONG:
             self._fragment(kind, frame)
 
     def _fragment(self, kind: picows.WSMsgType, frame: picows.WSFrame) -> None:
-        is_text = None if kind == picows.WSMsgType.CONTINUATION else kind == picows.WSMsgType.TEXT
+        is_text = None if kind == picows.WSMsgType.CONTINUATION else kind == _TEXT
         try:
             message = self._assembler.add(
                 frame.get_payload_as_bytes(), is_text=is_text, is_final=bool(frame.fin)
@@ -342,51 +347,48 @@ class AgentSocket(picows.WSListener):
 
     # --- MediaLink -------------------------------------------------------------------------
 
-    def send_binary(self, message: bytes) -> None:
+    def send_binary(self, message: bytes, opcode: int = BINARY) -> None:
         """See `MediaLink`. Leaves with the credit that mostly follows: system calls cost most."""
-        if self._is_writable():
-            if not self._held:
-                self._loop.call_soon(self._flush)
-            self._held += unmasked(BINARY, message)
+        raw, held = self._raw, self._held
+        if raw is None or self._is_closing:
+            return
+        if raw.get_write_buffer_size() + len(held) > UNSENT_LIMIT_BYTES:
+            # Not in the middle of what the call is doing right now.
+            self._loop.call_soon(self._cut, CloseCode.SLOW_READER, "messages are not read")
+            return
+        if not held:
+            if not self._due:
+                self._loop.call_soon(flush_all, self._due)
+            self._due.append(self)
+        self._held = held + header(opcode, len(message)) + message
 
     def send_text(self, message: bytes) -> None:
         """See `MediaLink`."""
-        if self._is_writable():
-            self._held += unmasked(TEXT, message)
-            self._flush()
+        self.send_binary(message, TEXT)
+        self.flush()
 
-    def _is_writable(self) -> bool:
-        if self._transport is None or self._is_closing:
-            return False
-        is_read = self.unsent_bytes() <= UNSENT_LIMIT_BYTES
-        if not is_read:
-            # Not in the middle of what the call is doing right now.
-            self._loop.call_soon(self._cut, CloseCode.SLOW_READER, "messages are not read")
-        return is_read
-
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Write what is held."""
         held, self._held = self._held, b""
-        if held and self._transport is not None and not self._is_closing:
-            self._transport.underlying_transport.write(held)
+        if held and self._raw is not None and not self._is_closing:
+            self._raw.write(held)
 
     def unsent_bytes(self) -> int:
         """See `MediaLink`."""
-        raw = self._transport and self._transport.underlying_transport
-        return raw.get_write_buffer_size() + len(self._held) if raw else 0
+        return self._raw.get_write_buffer_size() + len(self._held) if self._raw else 0
 
     def close(self, code: CloseCode, reason: str) -> None:
         """See `MediaLink`. The peer has 2 s to answer, then the socket is cut."""
-        if self._is_closing or self._transport is None:
+        transport = self._transport
+        if self._is_closing or transport is None:
             return
-        self._flush()
+        self.flush()
         self._is_closing = True
         self._close_code = code
         self._tally.closes[Port.MEDIA, code] += 1
         # The library sends any number; its type names those of RFC 6455 only.
-        self._transport.send_close(cast("picows.WSCloseCode", code), reason.encode())
-        self._close_timer = self._loop.call_later(
-            CLOSE_TIMEOUT_S, self._transport.disconnect, False
-        )
+        transport.send_close(cast("picows.WSCloseCode", code), reason.encode())
+        self._close_timer = self._loop.call_later(CLOSE_TIMEOUT_S, transport.disconnect, False)
 
     async def wait_closed(self) -> None:
         """Return when the socket is gone; cancellation loses nothing."""

@@ -39,8 +39,9 @@ from telcoflow_server.call.ports import LinkBroken, MediaLink, PressedDigit
 from telcoflow_server.call.resumption import Resumption
 from telcoflow_server.call.state import CommandRefused
 from telcoflow_server.legs.agent import AgentLeg
+from telcoflow_server.media.gaps import Gap
 from telcoflow_server.media.lead import LeadRange
-from telcoflow_server.media.places import MAX_PLACES, Errand
+from telcoflow_server.media.places import MAX_PLACES, Errand, PassedMark
 from telcoflow_server.media.routing import Audience
 
 MODES = {
@@ -67,6 +68,8 @@ class AgentEnd:
         refusals: The codes with which it was refused, and how often.
         resumption: How its link may be replaced; None on protocol v1.
         is_lost: Whether the call must let it go: it makes us talk and acknowledges nothing.
+        link: The link in use; None while there is none. To be read only.
+        has_errands: Whether `take_errands` would return any; likewise.
     """
 
     def __init__(
@@ -84,7 +87,8 @@ class AgentEnd:
         self.refusals: Counter[ErrorCode] = Counter()
         self.resumption: Resumption | None = None
         self.is_lost = False
-        self._link: MediaLink | None = None
+        self.link: MediaLink | None = None
+        self.has_errands = False
         self._has_reported_overrun = False
         self._errands: list[tuple[Errand, bool]] = []
 
@@ -92,7 +96,7 @@ class AgentEnd:
 
     def link_v1(self, link: MediaLink) -> None:
         """Speak protocol v1 over this link, the only one there will be."""
-        self._link = link
+        self.link = link
         self.leg.link_requesting(link)
 
     def link_v2(
@@ -115,7 +119,7 @@ class AgentEnd:
         self.close_link(CloseCode.SUPERSEDED, "the call has a newer media link")
         grace_ms = grace_ticks * TICK_MS
         # Before the leg goes on: what is said first on a link is `welcome`.
-        self._link = link
+        self.link = link
         continues = self.leg.link_positioned(link, grace_ms, hello.received)
         resumption.sent.acknowledge(hello.seen)
         welcome = WelcomeData(
@@ -130,25 +134,21 @@ class AgentEnd:
         link.send_text(encode(Welcome(welcome)))
         for message in resumption.sent.unseen():
             link.send_text(message)
-        self.flush_credit()
-
-    def is_linked_by(self, link: MediaLink) -> bool:
-        """Return whether this is the link in use."""
-        return self._link is link
+        self.leg.flush_credit(resumption.seen.last)
 
     def lose_link(self, code: CloseCode | None = None, reason: str = "") -> None:
         """Let go of the link, closing it if a code is given; the call waits for another one."""
         assert self.resumption is not None, "on v1 the agent is lost with its link"
         if code is not None:
             self.close_link(code, reason)
-        self._link = None
+        self.link = None
         self.leg.unlink()
         self.resumption.lose()
 
     def close_link(self, code: CloseCode, reason: str) -> None:
         """Close the link, if there is one."""
-        if self._link is not None:
-            self._link.close(code, reason)
+        if self.link is not None:
+            self.link.close(code, reason)
 
     # --- from the agent --------------------------------------------------------------------
 
@@ -184,9 +184,11 @@ class AgentEnd:
         """
         if self.resumption is not None:
             self.resumption.spoke()
-        code = self.leg.receive_audio(message)
-        if code is None:
-            return
+        code = self.leg.dialect.receive(message)
+        if code is not None:
+            self._audio_refused(code)
+
+    def _audio_refused(self, code: ErrorCode | CloseCode) -> None:
         if isinstance(code, CloseCode):
             raise LinkBroken(code, "audio out of its place")
         if code is ErrorCode.AUDIO_OVERRUN:
@@ -262,6 +264,7 @@ class AgentEnd:
     def take_errands(self) -> list[tuple[Errand, bool]]:
         """Return what has come to its place, and whether an interruption has passed it."""
         errands, self._errands = self._errands, []
+        self.has_errands = False
         return errands
 
     def _check_room(self) -> None:
@@ -331,28 +334,35 @@ class AgentEnd:
 
     def advance(self) -> None:
         """Tell what this tick did to the agent's audio; notice that nothing comes any more."""
-        for mark in self.leg.take_passed_marks():
+        playout, resumption = self.leg.playout, self.resumption
+        if playout.passed_marks:
+            self._tell_marks(playout.take_passed_marks())
+        if resumption is None:
+            return
+        if playout.gaps.has_untold:
+            self._tell_gaps(playout.gaps.take_untold())
+        is_silent = resumption.advance()
+        if resumption.sent.kept:
+            resumption.sent.acknowledge(self.leg.seen_by_client)
+        if is_silent:
+            self.lose_link(CloseCode.SLOW_READER, "nothing has come for 5 seconds")
+
+    def _tell_marks(self, marks: list[PassedMark]) -> None:
+        for mark in marks:
             if isinstance(mark.name, Errand):
                 self._errands.append((mark.name, mark.at_ms is None))
+                self.has_errands = True
             elif mark.at_ms is None:
                 self._tell(CallEventData(CallEventName.MARK_CLEARED, name=mark.name))
             else:
                 self._tell(
                     CallEventData(CallEventName.MARK_PLAYED, name=mark.name, at_ms=mark.at_ms)
                 )
-        if self.resumption is None:
-            return
-        for gap in self.leg.take_new_gaps():
+
+    def _tell_gaps(self, gaps: tuple[Gap, ...]) -> None:
+        for gap in gaps:
             data = CallEventData(CallEventName.GAP, at_ms=gap.at_ms, ms=gap.ms, cause=gap.cause)
             self._tell(data)
-        self.resumption.advance()
-        self.resumption.sent.acknowledge(self.leg.seen_by_client)
-        if self.resumption.is_silent:
-            self.lose_link(CloseCode.SLOW_READER, "nothing has come for 5 seconds")
-
-    def flush_credit(self) -> None:
-        """Tell the agent what it may send now."""
-        self.leg.flush_credit(self.resumption.seen.last if self.resumption else 0)
 
     def dismiss(self, code: CloseCode = CloseCode.NORMAL, reason: str = "call ended") -> None:
         """Tell that the call is over for this agent, which is still there, and close its link."""
@@ -374,5 +384,5 @@ class AgentEnd:
                 # There is no message that could be left out.
                 self.is_lost = True
                 return
-        if self._link is not None:
-            self._link.send_text(encoded)
+        if self.link is not None:
+            self.link.send_text(encoded)

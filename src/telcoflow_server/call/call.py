@@ -30,7 +30,7 @@ from telcoflow_server.call.ports import Callee, Dialer, PhoneOnLine
 from telcoflow_server.call.report import CallReport, Percentiles
 from telcoflow_server.call.seat import AgentSeat
 from telcoflow_server.call.state import CommandRefused, next_state, parse_command
-from telcoflow_server.legs.agent import AgentAudio
+from telcoflow_server.legs.agent import STALLED_TICKS, AgentAudio
 from telcoflow_server.media.plane import Row
 from telcoflow_server.media.routing import Audience, Slot, Stage
 
@@ -65,6 +65,8 @@ class Call:
     ) -> None:
         self.identity = identity
         self.state = CallState.PENDING
+        self.is_over = False
+        """Whether it has ended; to be read only, like the state."""
         self.was_claimed = False
         """Set by whoever announced the call: tells *nobody there* from *nobody answered*."""
         self.end_reason: EndReason | None = None
@@ -85,11 +87,6 @@ class Call:
     def tick(self) -> int:
         """The tick that comes next on the call's time axis, or would have when it ended."""
         return self._row.tick if self._ended_tick is None else self._ended_tick
-
-    @property
-    def is_over(self) -> bool:
-        """Whether the call has ended."""
-        return self.state is CallState.DISCONNECTED
 
     @property
     def agent_audio(self) -> AgentAudio:
@@ -296,42 +293,45 @@ class Call:
         """Act on what this tick brought; called once after every tick of the media plane."""
         if self.is_over:
             return
-        self._people.tell_digits(self.seat.present, self._row.tick)
-        hung_up = self._people.hung_up
-        if self._errands.is_transferred(self._people.caller):
+        agent, tick, errands = self.seat.agent, self._row.tick, self._errands
+        if agent is not None and not agent.is_present:
+            agent = None  # it has left
+        hung_up = self._people.advance(agent, tick)
+        if errands.transfer is not None and errands.is_transferred(self._people.caller):
             # Whatever the phone does with its own dialog.
-            self._errands.settle(self.seat.present)
+            errands.settle(agent)
             self.end(EndReason.TRANSFERRED)
         elif hung_up is not None:
             self.end(hung_up)
-        elif self._row.tick >= self._times.call_ticks:
+        elif tick >= self._times.call_ticks:
             self.end(EndReason.MAX_DURATION)
-        elif self._is_rung_out:
+        elif (
+            tick >= self._ring_until_tick
+            and self._ringing is None
+            and self.state is CallState.PENDING
+        ):
             self.end(EndReason.NO_ANSWER if self.was_claimed else EndReason.NO_AGENT)
-        elif self.seat.present is not None:
-            self._advance_agent(self.seat.present)
+        elif agent is not None:
+            self._advance_agent(agent, tick)
 
-    @property
-    def _is_rung_out(self) -> bool:
-        is_waiting = self.state is CallState.PENDING and self._ringing is None
-        return is_waiting and self._row.tick >= self._ring_until_tick
-
-    def _advance_agent(self, agent: AgentEnd) -> None:
+    def _advance_agent(self, agent: AgentEnd, tick: int) -> None:
         if self._ringing is not None:
             self._advance_ringing(agent, self._ringing)
-        if self.is_over:
-            return
+            if self.is_over:
+                return
         agent.advance()
-        self._errands.run(agent, self._people, self._row.tick)
-        if agent.is_lost or (agent.resumption is not None and agent.resumption.is_over):
+        if agent.has_errands or self._errands.transfer is not None:
+            self._errands.run(agent, self._people, tick)
+        resumption = agent.resumption
+        if agent.is_lost or (resumption is not None and resumption.is_away and resumption.is_over):
             agent.close_link(CloseCode.BAD_MESSAGES, "nothing is acknowledged")
             self.agent_lost(agent)
         elif self._closing.reason is not None and agent.leg.is_drained:
             self._hang_up(agent, self._closing.reason)
-        elif agent.leg.is_stalled:
+        elif agent.leg.unread_ticks >= STALLED_TICKS:
             self._stalled(agent)
-        elif self.state is not CallState.PENDING or agent.resumption is not None:
-            agent.flush_credit()
+        elif resumption is not None or self.state is not CallState.PENDING:
+            agent.leg.flush_credit(0 if resumption is None else resumption.seen.last)
 
     def _stalled(self, agent: AgentEnd) -> None:
         why = "audio was not read for 5 seconds"
@@ -374,6 +374,7 @@ class Call:
             return
         self._stop_ringing(ErrorCode.CALL_ENDED, "the call has ended")
         self._enter(CallState.DISCONNECTED)
+        self.is_over = True
         self.end_reason = reason
         agent = self.seat.present
         if agent is not None:

@@ -22,10 +22,13 @@ class Errands:
 
     A transfer that an interruption passes is made all the same: it was to happen then, and nothing
     is left to be said before it. Digits are dropped with the audio they belong to.
+
+    Attributes:
+        transfer: What is in progress, or None; to be read only.
     """
 
     def __init__(self) -> None:
-        self._transfer: Errand | None = None
+        self.transfer: Errand | None = None
         self._give_up_tick = 0
 
     def run(self, agent: AgentEnd, people: People, tick: int) -> None:
@@ -34,16 +37,16 @@ class Errands:
             if errand.command == CommandName.SEND_DTMF:
                 if not is_cleared:
                     self._press(agent, people, errand)
-            elif self._transfer is not None:
+            elif self.transfer is not None:
                 agent.respond(
                     errand.command_id, ErrorCode.INVALID_STATE, "another transfer is in progress"
                 )
             else:
                 assert people.caller is not None, "an answered call has somebody on the line"
-                self._transfer = errand
+                self.transfer = errand
                 self._give_up_tick = tick + _PATIENCE_TICKS
                 people.caller.transfer(errand.text)
-        if self._transfer is not None and people.caller is not None:
+        if self.transfer is not None and people.caller is not None:
             if people.caller.transferred is False:
                 self._fail(agent, "the phone did not reach whom it was sent to")
             elif tick >= self._give_up_tick:
@@ -51,18 +54,18 @@ class Errands:
 
     def is_transferred(self, caller: PhoneOnLine | None) -> bool:
         """Return whether the caller has gone to somebody else."""
-        return self._transfer is not None and caller is not None and caller.transferred is True
+        return self.transfer is not None and caller is not None and caller.transferred is True
 
     def settle(self, agent: AgentEnd | None) -> None:
         """Answer the transfer that succeeded, if the agent is still there."""
-        if self._transfer is not None and agent is not None:
-            agent.respond(self._transfer.command_id)
-        self._transfer = None
+        if self.transfer is not None and agent is not None:
+            agent.respond(self.transfer.command_id)
+        self.transfer = None
 
     def _fail(self, agent: AgentEnd, message: str) -> None:
-        assert self._transfer is not None, "checked by who calls"
-        agent.respond(self._transfer.command_id, ErrorCode.TRANSFER_FAILED, message)
-        self._transfer = None
+        assert self.transfer is not None, "checked by who calls"
+        agent.respond(self.transfer.command_id, ErrorCode.TRANSFER_FAILED, message)
+        self.transfer = None
 
     def _press(self, agent: AgentEnd, people: People, errand: Errand) -> None:
         problem = people.press(errand.text)

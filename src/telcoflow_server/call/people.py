@@ -59,20 +59,21 @@ class People:
         """Tell a phone that its audio flows."""
         self._phones[slot].answered(self._row.tick)
 
-    @property
-    def hung_up(self) -> EndReason | None:
-        """Who has put the phone down, if anybody has."""
-        for slot, phone in self._phones.items():
-            if phone.has_hung_up:
-                return _HUNG_UP[slot]
-        return None
+    def advance(self, agent: AgentEnd | None, tick: int) -> EndReason | None:
+        """Tell the agent which keys were pressed, and by whom; without one nobody is told.
 
-    def tell_digits(self, agent: AgentEnd | None, tick: int) -> None:
-        """Tell the agent which keys were pressed, and by whom; without one nobody is told."""
+        Returns:
+            Who has put the phone down, if anybody has.
+        """
+        hung_up = None
         for slot, phone in self._phones.items():
-            for digit in phone.take_digits():
-                if agent is not None:
+            digits = phone.take_digits()
+            if digits and agent is not None:
+                for digit in digits:
                     agent.tell_digit(CHANNELS[slot], digit, tick)
+            if phone.has_hung_up and hung_up is None:
+                hung_up = _HUNG_UP[slot]
+        return hung_up
 
     def press(self, digits: str) -> str | None:
         """Let those who hear the agent hear digits; return why one cannot, or None."""

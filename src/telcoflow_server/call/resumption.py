@@ -35,8 +35,9 @@ class Resumption:
     Attributes:
         sent: Text messages to the client.
         seen: Those from it.
-        outages: How often the link was lost; to be read only.
+        outages: How often the link was lost; to be read only, like those that follow.
         outage_ticks: How long there was none, all together.
+        is_away: Whether there is none now.
     """
 
     def __init__(self, new_secret: Callable[[], str], grace_ticks: int) -> None:
@@ -44,12 +45,12 @@ class Resumption:
         self.seen = SeenMessages()
         self.outages = 0
         self.outage_ticks = 0
+        self.is_away = False
         self._new_secret = new_secret
         self._grace_ticks = grace_ticks
         self._epoch = 0
         self._secrets: deque[str] = deque(maxlen=SECRETS_KEPT)  # the client has one of these
         self._has_spoken = False  # on any link, since `hello`
-        self._is_away = False
         self._quiet_ticks = 0  # since the client spoke or, while it is away, since it went
 
     @property
@@ -75,7 +76,7 @@ class Resumption:
         if epoch <= self._epoch:
             raise Superseded
         self._epoch = epoch
-        self._is_away = False
+        self.is_away = False
         self._quiet_ticks = 0
         self._secrets.append(self._new_secret())
         return self._secrets[-1]
@@ -89,21 +90,19 @@ class Resumption:
 
     def lose(self) -> None:
         """The link is gone."""
-        self._is_away = True
+        self.is_away = True
         self._quiet_ticks = 0
         self.outages += 1
 
-    def advance(self) -> None:
-        """A tick has passed."""
+    def advance(self) -> bool:
+        """A tick has passed; return whether there is a link over which nothing comes."""
         self._quiet_ticks += 1
-        self.outage_ticks += self._is_away
-
-    @property
-    def is_silent(self) -> bool:
-        """Whether there is a link over which nothing comes."""
-        return not self._is_away and self._quiet_ticks >= SILENT_TICKS
+        if self.is_away:
+            self.outage_ticks += 1
+            return False
+        return self._quiet_ticks >= SILENT_TICKS
 
     @property
     def is_over(self) -> bool:
         """Whether the client has been away for longer than the call waits."""
-        return self._is_away and self._quiet_ticks >= self._grace_ticks
+        return self.is_away and self._quiet_ticks >= self._grace_ticks

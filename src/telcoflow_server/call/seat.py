@@ -167,11 +167,11 @@ class AgentSeat:
             ProtocolViolation: it held no audio for this call; the agent has been told.
             LinkBroken: the link must be closed.
         """
-        agent = self._linked_by(link)
-        if agent is not None:
+        agent = self.agent
+        if agent is not None and agent.link is link and agent.is_present:
             agent.receive_audio(message)
 
     def _linked_by(self, link: MediaLink) -> AgentEnd | None:
         """Return the agent if this is its link."""
         agent = self.present
-        return agent if agent is not None and agent.is_linked_by(link) else None
+        return agent if agent is not None and agent.link is link else None

@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from telcoflow_sdk.audio.format import TICK_MS, AudioFormat
-from telcoflow_sdk.protocol.codes import CloseCode, ErrorCode
 from telcoflow_sdk.protocol.messages import Place
 from telcoflow_sdk.protocol.positions import Acknowledgement
 from telcoflow_server.call.ports import MediaLink
@@ -24,7 +23,7 @@ from telcoflow_server.media.credit import CreditStatistics
 from telcoflow_server.media.feed import Feed
 from telcoflow_server.media.gaps import Gap
 from telcoflow_server.media.lead import LeadRange
-from telcoflow_server.media.places import MarkName, PassedMark
+from telcoflow_server.media.places import MarkName
 from telcoflow_server.media.playout import Playout, PlayoutStatistics
 from telcoflow_server.media.routing import Audience
 
@@ -37,6 +36,7 @@ STALLED_TICKS = 5_000 // TICK_MS
 """An agent that reads nothing for 5 s is taken for gone."""
 
 _MIXED_CHANNEL = 0
+_PCM = np.dtype("<i2")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +90,12 @@ class AgentLeg:
         audio_format: What the agent chose in its `setup`.
         switched: Told, before a frame is mixed, that it and what follows is for others.
         within: The range of its lead.
+
+    Attributes:
+        dialect: Takes and makes binary messages. To be read only, like the others.
+        playout: Plays what comes from the agent.
+        seen_by_client: The last text message that the client acknowledged (v2).
+        unread_ticks: For how long the agent has not read; after `STALLED_TICKS` it is stalled.
     """
 
     def __init__(
@@ -100,16 +106,16 @@ class AgentLeg:
     ) -> None:
         self._format = audio_format
         self._switched = switched
-        self._playout = Playout(audio_format, within)
-        self._dialect: MediaDialect = RequestDialect(self._playout, audio_format)
+        self.playout = Playout(audio_format, within)
+        self.dialect: MediaDialect = RequestDialect(self.playout, audio_format)
         self._positions: PositionDialect | None = None
         self._feed = Feed(0)
         self._link: MediaLink | None = None
         self._max_unsent_bytes = audio_format.ms_to_bytes(MAX_UNSENT_MS)
-        self._unread_ticks = 0
+        self.unread_ticks = 0
         self._unheard_ticks = 0
         self._frames_sent = 0
-        self._seen_by_client = 0
+        self.seen_by_client = 0
         self._loop_lag_ms = 0
 
     # --- the link --------------------------------------------------------------------------
@@ -130,38 +136,29 @@ class AgentLeg:
             Where the audio of these channels goes on.
         """
         if self._positions is None:
-            self._positions = PositionDialect(self._playout, self._format, self._acknowledged)
-            self._dialect = self._positions
+            self._positions = PositionDialect(self.playout, self._format, self._acknowledged)
+            self.dialect = self._positions
             self._feed = Feed(kept_ms)
             self._link = link
             return received
         self._positions.relink()
         self._link = link
-        self._unread_ticks = 0
+        self.unread_ticks = 0
         return self._feed.relink(received)
 
     def unlink(self) -> None:
         """The link is lost: play out what is here, keep what is said."""
         self._link = None
-        self._unread_ticks = 0
+        self.unread_ticks = 0
         self._feed.unlink()
-
-    @property
-    def seen_by_client(self) -> int:
-        """The last text message that the client acknowledged (v2)."""
-        return self._seen_by_client
 
     def _acknowledged(self, acknowledgement: Acknowledgement) -> None:
         self._unheard_ticks = 0
-        self._seen_by_client = acknowledgement.seen
+        self.seen_by_client = acknowledgement.seen
         self._feed.acknowledge(acknowledgement.received)
         self._loop_lag_ms = max(self._loop_lag_ms, acknowledgement.loop_lag_ms)
 
     # --- from the agent --------------------------------------------------------------------
-
-    def receive_audio(self, message: bytes) -> ErrorCode | CloseCode | None:
-        """Take one binary message; see `MediaDialect.receive`."""
-        return self._dialect.receive(message)
 
     def clear(self, place: Place | None) -> int | None:
         """Drop the agent's audio not yet played, at once; resume playback.
@@ -169,47 +166,47 @@ class AgentLeg:
         Returns:
             The bytes dropped; None: `place` does not begin the next generation.
         """
-        return self._dialect.clear(place)
+        return self.dialect.clear(place)
 
     def switch(self, audience: Audience, place: Place | None) -> bool:
         """Let what is behind `place` be heard by others; return whether there is such a place.
 
         On v1 there is no place: what arrives from now on is meant.
         """
-        offset = self._dialect.locate(place)
+        offset = self.dialect.locate(place)
         if offset is None:
             return False
-        self._playout.switch(audience, offset)
+        self.playout.switch(audience, offset)
         return True
 
     def switch_at_end(self, audience: Audience) -> None:
         """Let what arrives from now on be heard by others."""
-        self._playout.switch(audience, self._playout.received)
+        self.playout.switch(audience, self.playout.received)
 
     def mark(self, name: MarkName, place: Place | None) -> bool:
         """Report when `place` was played; return whether there is such a place."""
-        offset = self._dialect.locate(place)
+        offset = self.dialect.locate(place)
         if offset is None:
             return False
-        self._playout.mark(name, offset)
+        self.playout.mark(name, offset)
         return True
 
     def pause(self) -> None:
         """Play nothing until `resume` or `clear`."""
-        self._playout.pause()
+        self.playout.pause()
 
     def resume(self) -> None:
         """Go on where `pause` stopped."""
-        self._playout.resume()
+        self.playout.resume()
 
     def drain(self, place: Place | None) -> bool:
         """Play up to `place` and no further; return whether there is such a place.
 
         A playback that is paused goes on: nobody would hear the end otherwise.
         """
-        if not self._dialect.end(place):
+        if not self.dialect.end(place):
             return False
-        self._playout.resume()
+        self.playout.resume()
         return True
 
     def flush_credit(self, seen: int = 0) -> None:
@@ -219,34 +216,34 @@ class AgentLeg:
             seen: The last text message of the agent's that arrived (v2).
         """
         if self._link is not None:
-            self._dialect.send_credit(self._link, seen)
+            self.dialect.send_credit(self._link, seen)
 
     # --- what can be told ------------------------------------------------------------------
 
     @property
     def generation(self) -> int:
         """How many clears there were."""
-        return self._playout.generation
+        return self.playout.generation
 
     @property
     def played(self) -> int:
         """Samples of the generation that were played."""
-        return self._playout.played
+        return self.playout.played
 
     @property
     def received(self) -> int:
         """Samples of the generation that arrived."""
-        return self._playout.received
+        return self.playout.received
 
     @property
     def has_room_for_places(self) -> bool:
         """Whether another mark or switch can be kept."""
-        return self._playout.has_room_for_places
+        return self.playout.has_room_for_places
 
     @property
     def has_switched(self) -> bool:
         """Whether the place of the last `switch` has been reached."""
-        return self._playout.has_switched
+        return self.playout.has_switched
 
     @property
     def is_drained(self) -> bool:
@@ -254,79 +251,69 @@ class AgentLeg:
 
         Without a link nothing more comes: then what is here is everything.
         """
-        return self._playout.is_finished or (self._link is None and self._is_empty_at_end)
+        return self.playout.is_finished or (self._link is None and self._is_empty_at_end)
 
     @property
     def _is_empty_at_end(self) -> bool:
-        return self._playout.is_ending and self._playout.queued_samples == 0
-
-    @property
-    def is_stalled(self) -> bool:
-        """Whether the agent has not read for `STALLED_TICKS`."""
-        return self._unread_ticks >= STALLED_TICKS
+        return self.playout.end is not None and self.playout.queued_samples == 0
 
     @property
     def is_paused(self) -> bool:
         """Whether playback is paused."""
-        return self._playout.is_paused
+        return self.playout.is_paused
 
     @property
     def queued_ms(self) -> float:
         """The agent's audio received and not yet played."""
-        return self._playout.queued_ms
+        return self.playout.queued_ms
 
     @property
     def heard_ms(self) -> float:
         """How much was heard of the utterance in progress, or of the one last cleared."""
-        return self._playout.heard_ms
+        return self.playout.heard_ms
 
     @property
     def audio(self) -> AgentAudio:
         """Where its audio is now."""
-        playout = self._playout
-        queued_ms, lead_ms, gaps = playout.queued_ms, playout.lead_ms, playout.gaps
+        playout = self.playout
+        queued_ms, lead_ms, gaps = playout.queued_ms, playout.lead.lead_ms, playout.gaps
         in_flight_ms = max(0.0, lead_ms - queued_ms)
         return AgentAudio(queued_ms, in_flight_ms, playout.heard_ms, lead_ms, gaps.count, gaps.last)
 
-    def take_passed_marks(self) -> list[PassedMark]:
-        """Return the marks reached or cleared since this was last asked."""
-        return self._playout.take_passed_marks()
-
-    def take_new_gaps(self) -> tuple[Gap, ...]:
-        """Return the gaps that ended since this was last asked."""
-        return self._playout.take_new_gaps()
-
     def statistics(self) -> AgentLegStatistics:
         """Return the leg's counters."""
-        playout = self._playout.statistics()
+        playout = self.playout.statistics()
         return AgentLegStatistics(
             self._frames_sent,
             playout.frames,
             self._feed.dropped_frames,
             self._loop_lag_ms,
             playout,
-            self._dialect.statistics(),
+            self.dialect.statistics(),
         )
 
     # --- the tick --------------------------------------------------------------------------
 
     def take(self, tick: int, out: NDArray[np.int16]) -> bool:
         """Play one frame of the agent's; see `Playout.take`."""
-        audience = self._playout.audience
-        is_sounding = self._playout.take(tick, out)
-        if self._playout.audience is not audience:
-            self._switched(self._playout.audience)
+        playout = self.playout
+        audience = playout.audience
+        is_sounding = playout.take(tick, out)
+        if playout.audience is not audience:
+            self._switched(playout.audience)
         return is_sounding
 
     def put(self, tick: int, frame: NDArray[np.int16]) -> None:
         """Send one frame to the agent, unless it is behind: then keep the newest for it."""
         self._unheard_ticks += 1
-        if self._positions is not None and self._unheard_ticks >= UNHEARD_TICKS:
+        if self._unheard_ticks >= UNHEARD_TICKS and self._positions is not None:
             self._feed.unlink()
         is_read = self._send(_MIXED_CHANNEL, tick, frame)
         # Who catches up after an outage reads, though frames wait for it.
-        is_behind = self._feed.is_waiting and not (is_read and self._feed.is_catching_up)
-        self._unread_ticks = self._unread_ticks + 1 if is_behind and self._link else 0
+        if self._feed.waiting and self._link and not (is_read and self._feed.is_catching_up):
+            self.unread_ticks += 1
+        else:
+            self.unread_ticks = 0
 
     def ear(self, channel: int) -> ChannelEar:
         """Return a sink that sends what it is put on a channel of its own."""
@@ -335,20 +322,20 @@ class AgentLeg:
 
     def _send(self, channel: int, tick: int, frame: NDArray[np.int16]) -> bool:
         """Queue a frame and send what the link takes; return whether it takes anything."""
-        self._feed.put(channel, tick * len(frame), frame.astype("<i2", copy=False).tobytes())
-        is_read = self._link is not None and self._send_fed(self._link)
-        self._feed.trim()
-        return is_read
-
-    def _send_fed(self, link: MediaLink) -> bool:
+        feed, link = self._feed, self._link
+        feed.put(channel, tick * len(frame), frame.astype(_PCM, copy=False).tobytes())
         is_read = False
-        while link.unsent_bytes() <= self._max_unsent_bytes:
-            fed = self._feed.next()
-            if fed is None:
-                return True
-            link.send_binary(self._dialect.build(fed))
-            self._frames_sent += 1
+        while link is not None and link.unsent_bytes() <= self._max_unsent_bytes:
             is_read = True
+            fed = feed.next()
+            if fed is None:
+                break
+            link.send_binary(self.dialect.build(fed))
+            self._frames_sent += 1
+            if not (feed.waiting or feed.is_catching_up):
+                break  # as it mostly is: that was all, and the feed knows
+        if feed.waiting:
+            feed.trim()
         return is_read
 
 

@@ -152,7 +152,7 @@ class PositionDialect:
             CloseCode: audio that has no place here, see `Window.receive`.
         """
         try:
-            if message[:1] == _ACKNOWLEDGEMENT_BYTE:
+            if message and message[0] == ACKNOWLEDGEMENT:
                 self._acknowledged(parse_acknowledgement(message))
                 return None
             audio = parse_audio(message)
@@ -200,6 +200,3 @@ class PositionDialect:
     def statistics(self) -> CreditStatistics:
         """Return what was asked for and what came of it."""
         return self._window.statistics()
-
-
-_ACKNOWLEDGEMENT_BYTE = bytes((ACKNOWLEDGEMENT,))

@@ -113,7 +113,7 @@ class Requests:
         # Audio nobody asked for is a debt that shows in the statistics; the next request writes
         # it off. Were it repaid by requests, each would invite more into a queue already full.
         awaited = max(self._outstanding_bytes, 0)
-        lead_bytes = self._format.ms_to_bytes(self._playout.lead_ms)
+        lead_bytes = self._format.ms_to_bytes(self._playout.lead.lead_ms)
         queued_bytes = self._playout.queued_samples * BYTES_PER_SAMPLE
         if self._is_ended or queued_bytes + awaited >= lead_bytes:
             return 0
@@ -160,28 +160,27 @@ class Window:
             CloseCode.CREDIT_OVERRUN: it goes beyond what was granted.
         """
         playout, pcm = self._playout, message.pcm
-        self._received_bytes += len(pcm)
+        size = len(pcm)
+        self._received_bytes += size
         if message.generation < playout.generation:
-            self._stale_bytes += len(pcm)
-            self._discarded_bytes += len(pcm)
+            self._stale_bytes += size
+            self._discarded_bytes += size
             return None
-        received = playout.received
-        known = received - message.offset
+        end = message.offset + size // BYTES_PER_SAMPLE
+        known = playout.received - message.offset
         is_out_of_place = message.generation > playout.generation or known < 0
         if is_out_of_place or (known > 0 and not self._may_repeat):
             return CloseCode.BAD_POSITION
-        if message.offset + len(pcm) // BYTES_PER_SAMPLE > self._granted:
+        if end > self._granted:
             return CloseCode.CREDIT_OVERRUN
         if known:
-            self._discarded_bytes += min(len(pcm), known * BYTES_PER_SAMPLE)
+            self._discarded_bytes += min(size, known * BYTES_PER_SAMPLE)
             pcm = pcm[known * BYTES_PER_SAMPLE :]
         if pcm:
             self._may_repeat = False
-            more = bool(message.flags & MORE)
+            more = message.flags & MORE != 0
             playout.append(pcm, more=more, delay_ms=message.delay_ms)
-        if message.flags & END and message.offset + len(message.pcm) // BYTES_PER_SAMPLE == (
-            playout.received
-        ):
+        if message.flags & END and end == playout.received:
             playout.end_utterance()
         return None
 
@@ -203,28 +202,24 @@ class Window:
             seen: The last text message of the client's that arrived.
         """
         playout = self._playout
-        window = self._samples_per_s * playout.lead_ms // 1000
-        received = playout.received
-        news = (playout.generation, received, playout.played, window, playout.is_paused, seen)
-        self._silent_ticks += 1
-        if news == self._told and self._silent_ticks < HEARTBEAT_TICKS:
-            return None
+        generation, received, played = playout.generation, playout.received, playout.played
+        window = self._samples_per_s * playout.lead.lead_ms // 1000
+        is_paused = playout.is_paused
+        news = (generation, received, played, window, is_paused, seen)
+        if news == self._told:
+            self._silent_ticks += 1
+            if self._silent_ticks < HEARTBEAT_TICKS:
+                return None
         self._told = news
         self._silent_ticks = 0
-        self._granted = max(self._granted, playout.played + window)
-        return Position(
-            playout.generation,
-            received,
-            playout.played,
-            window,
-            playout.heard,
-            seen,
-            playout.is_paused,
-        )
+        if played + window > self._granted:
+            self._granted = played + window
+        heard = playout.heard.samples
+        return Position(generation, received, played, window, heard, seen, is_paused)
 
     def statistics(self) -> CreditStatistics:
         """Return what was asked for and what came of it."""
-        window_bytes = self._format.ms_to_bytes(self._playout.lead_ms)
+        window_bytes = self._format.ms_to_bytes(self._playout.lead.lead_ms)
         outstanding_bytes = window_bytes - self._playout.queued_samples * BYTES_PER_SAMPLE
         return CreditStatistics(
             outstanding_ms=self._format.bytes_to_ms(outstanding_bytes),

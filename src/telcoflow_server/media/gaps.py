@@ -54,12 +54,14 @@ class GapLog:
         count: All of them; to be read only, like the others.
         total_ms: How long they were together.
         by_cause: How many of each cause.
+        has_untold: Whether there was one since `take_untold`.
     """
 
     def __init__(self) -> None:
         self.count = 0
         self.total_ms = 0
         self.by_cause: Counter[GapCause] = Counter()
+        self.has_untold = False
         self._last: deque[Gap] = deque(maxlen=MAX_GAPS_LISTED)
         self._untold: deque[Gap] = deque(maxlen=MAX_GAPS_LISTED)
 
@@ -70,6 +72,7 @@ class GapLog:
         self.by_cause[gap.cause] += 1
         self._last.append(gap)
         self._untold.append(gap)
+        self.has_untold = True
 
     @property
     def listed(self) -> tuple[Gap, ...]:
@@ -85,4 +88,5 @@ class GapLog:
         """Return those since this was last asked, `MAX_GAPS_LISTED` at most."""
         untold = tuple(self._untold)
         self._untold.clear()
+        self.has_untold = False
         return untold

@@ -10,7 +10,7 @@ class Heard:
     """Counts the audible samples of the utterance in progress, or of the last one.
 
     Attributes:
-        samples: So many; 0 after a clear. To be read only.
+        samples: So many, to which who plays adds; 0 after a clear.
     """
 
     def __init__(self) -> None:
@@ -30,10 +30,6 @@ class Heard:
         if self._is_new_utterance or not self._has_explicit_ends:
             self.samples = 0
         self._is_new_utterance = False
-
-    def add(self, samples: int) -> None:
-        """So much more was heard."""
-        self.samples += samples
 
     def expect_ends(self) -> None:
         """The client says where utterances end: silence does not end them any more."""

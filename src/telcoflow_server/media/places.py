@@ -52,9 +52,16 @@ class PassedMark(NamedTuple):
 
 
 class Places:
-    """What waits for its place in one generation of audio; offsets are in samples."""
+    """What waits for its place in one generation of audio; offsets are in samples.
+
+    Attributes:
+        first: Where the first of all is; None: nothing waits. To be read only, like the other.
+        boundary: The first place at which a frame must stop: a switch or an end.
+    """
 
     def __init__(self) -> None:
+        self.first: int | None = None
+        self.boundary: int | None = None
         self._switches: list[tuple[int, int, Audience]] = []  # offset, order of coming, audience
         self._marks: list[tuple[int, int, MarkName]] = []
         self._ends: deque[int] = deque()
@@ -74,31 +81,26 @@ class Places:
         """Let what follows `offset` be for others; of several at one place the last counts."""
         self._added += 1
         insort(self._switches, (offset, self._added, audience), key=_order)
+        self._find_first()
 
     def add_mark(self, offset: int, name: MarkName) -> None:
         """Report when `offset` was played."""
         self._added += 1
         insort(self._marks, (offset, self._added, name), key=_order)
+        self._find_first()
 
     def add_end(self, offset: int) -> None:
         """End the utterance at `offset`, which is not before the last end."""
         if len(self._ends) < MAX_ENDS and (not self._ends or self._ends[-1] != offset):
             self._ends.append(offset)
-
-    @property
-    def boundary(self) -> int | None:
-        """The first place at which a frame must stop: a switch or an end."""
-        switch = self._switches[0][0] if self._switches else None
-        end = self._ends[0] if self._ends else None
-        if switch is None or end is None:
-            return end if switch is None else switch
-        return min(switch, end)
+            self._find_first()
 
     def take_switch(self, played: int) -> Audience | None:
         """Return the audience of what is played next if it changes here, else None."""
         audience = None
         while self._switches and self._switches[0][0] <= played:
             audience = self._switches.pop(0)[2]
+        self._find_first()
         return audience
 
     def take_end(self, played: int) -> bool:
@@ -107,6 +109,7 @@ class Places:
         while self._ends and self._ends[0] <= played:
             self._ends.popleft()
             is_end = True
+        self._find_first()
         return is_end
 
     def take_marks(self, played: int) -> list[tuple[int, MarkName]]:
@@ -115,6 +118,7 @@ class Places:
         while self._marks and self._marks[0][0] <= played:
             offset, _, name = self._marks.pop(0)
             reached.append((offset, name))
+        self._find_first()
         return reached
 
     def drop_after(self, offset: int) -> list[MarkName]:
@@ -125,6 +129,7 @@ class Places:
         dropped = [name for at, _, name in self._marks if at > offset]
         self._marks = [mark for mark in self._marks if mark[0] <= offset]
         self._switches = [(min(at, offset), n, audience) for at, n, audience in self._switches]
+        self._find_first()
         return dropped
 
     def clear(self) -> list[MarkName]:
@@ -136,7 +141,18 @@ class Places:
         self._marks.clear()
         self._ends.clear()
         self._switches = [(0, n, audience) for _, n, audience in self._switches]
+        self._find_first()
         return names
+
+    def _find_first(self) -> None:
+        """Something has changed: places come seldom, and are asked for on every tick."""
+        stops = [self._switches[0][0]] if self._switches else []
+        if self._ends:
+            stops.append(self._ends[0])
+        self.boundary = min(stops, default=None)
+        if self._marks:
+            stops.append(self._marks[0][0])
+        self.first = min(stops, default=None)
 
 
 def _order(place: tuple[int, int, object]) -> tuple[int, int]:

@@ -69,6 +69,11 @@ class _Phase(Enum):
     STARVED = auto()  # ran dry; the end of the utterance or a gap, which only time tells
 
 
+_IDLE, _HOLDING, _PLAYING, _STARVED = _Phase  # to look up a member takes ten times as long
+
+_PCM = np.dtype("<i2")
+
+
 class Playout:
     """The audio of one agent between its link and its call's row.
 
@@ -82,26 +87,33 @@ class Playout:
     Attributes:
         audience: Of the frame last taken; see `switch`. To be read only, like the others.
         generation: How many clears there were.
-        played: Samples of this generation that were played.
+        received: Samples of this generation that were appended.
+        played: Those of them that were played.
+        end: Where this generation ends, once that is known.
         is_paused: Whether `take` plays nothing for now.
         gaps: Silences inside its utterances.
+        lead: How much is kept ahead.
+        heard: How much of the utterance in progress, or of the last one, was audible.
+        passed_marks: Those that `take_passed_marks` would return.
     """
 
     def __init__(self, audio_format: AudioFormat, within: LeadRange | None = None) -> None:
         self.audience = Audience.CALLER
         self.generation = 0
+        self.received = 0
         self.played = 0
         self.is_paused = False
         self._format = audio_format
         self._frame_samples = audio_format.frame_samples
         self._queue = bytearray()  # whole samples, from `played` on
         self._places = Places()
-        self._lead = Lead(within or LeadRange())
+        self.lead = Lead(within or LeadRange())
         self.gaps = GapLog()
-        self._heard = Heard()
-        self._passed: list[PassedMark] = []
-        self._phase = _Phase.IDLE
-        self._end: int | None = None  # the generation's, once it is known
+        self.heard = Heard()
+        self.passed_marks: list[PassedMark] = []
+        self._is_audible = True  # to the audience
+        self._phase = _IDLE
+        self.end: int | None = None
         self._now = 0  # ticks in which playback was not paused: waiting is measured in these
         self._paused_ticks = 0
         self._arrival: tuple[bool | None, int] | None = None  # first one since the last take
@@ -127,9 +139,10 @@ class Playout:
             more: Whether the client has more behind it; None when the protocol does not tell.
             delay_ms: From the credit to this audio, at the client.
         """
-        if self._phase is _Phase.IDLE and not self._queue:
-            self._heard.begin()  # now, not with the next tick: a clear may come before that
+        if self._phase is _IDLE and not self._queue:
+            self.heard.begin()  # now, not with the next tick: a clear may come before that
         self._queue += pcm
+        self.received += len(pcm) // BYTES_PER_SAMPLE
         self._has_more = more
         if self._arrival is None:
             self._arrival = (more, delay_ms)
@@ -143,14 +156,14 @@ class Playout:
         dropped = len(self._queue) // BYTES_PER_SAMPLE
         self._queue.clear()
         self._cleared_samples += dropped
-        self._passed += [PassedMark(name, None) for name in self._places.clear()]
+        self.passed_marks += [PassedMark(name, None) for name in self._places.clear()]
         self._played_before += self.played
         self.generation += 1
-        self.played = 0
+        self.received = self.played = 0
         self.is_paused = False
-        self._end = None if self._end is None else 0
+        self.end = None if self.end is None else 0
         self._arrival = None
-        self._heard.clear()
+        self.heard.clear()
         self._finish_utterance()
         return dropped
 
@@ -168,14 +181,15 @@ class Playout:
 
     def end_utterance(self) -> None:
         """End the utterance behind what was appended."""
-        self._heard.expect_ends()
+        self.heard.expect_ends()
         self._has_more = False
         self._places.add_end(self.received)
 
     def end_at(self, offset: int) -> None:
         """Nothing comes behind `offset`, which may itself still be to come."""
-        self._end = max(offset, self.received)
-        self._passed += [PassedMark(name, None) for name in self._places.drop_after(self._end)]
+        self.end = max(offset, self.received)
+        dropped = self._places.drop_after(self.end)
+        self.passed_marks += [PassedMark(name, None) for name in dropped]
 
     def expect_no_more(self) -> None:
         """Nothing comes any more: what is here is all."""
@@ -206,54 +220,51 @@ class Playout:
             self._paused_ticks += 1
             return False
         self._now = tick - self._paused_ticks
-        self._reach_places(tick * TICK_MS)
+        first = self._places.first
+        if first is not None and first <= self.played:
+            self._reach_places(tick * TICK_MS)
         if self._arrival is not None:
             self._last_arrival = self._now
-            self._note_arrival(*self._arrival)
+            if self._phase is not _PLAYING:
+                self._note_arrival(*self._arrival)
             self._arrival = None
-        elif self._phase is _Phase.IDLE and self._queue:
+        elif self._phase is _IDLE and self._queue:
             self._begin()  # behind the end of another utterance
-        available, is_all = self._available()
-        if self._phase is _Phase.HOLDING and self._is_filled(available, is_all):
-            self._phase = _Phase.PLAYING
-        is_frame_due = self._phase is _Phase.PLAYING and available >= self._frame_samples
-        is_tail_due = 0 < available < self._frame_samples and (is_all or self._is_tail_due())
-        if is_frame_due or is_tail_due:
-            self._phase = _Phase.PLAYING
-            self._note_sound(tick)
-            self._play(tick, min(available, self._frame_samples), out)
+        # How much can be played without a stop, and whether that is all there will be.
+        stop = self._places.boundary
+        if stop is not None and stop <= self.received:
+            available, is_all = stop - self.played, True
+        else:
+            available = self.received - self.played
+            is_all = self.end is not None and self.end <= self.received
+        if self._phase is _HOLDING and self._is_filled(available, is_all):
+            self._phase = _PLAYING
+        if available >= self._frame_samples:
+            available = self._frame_samples
+            is_due = self._phase is _PLAYING
+        else:
+            is_due = available > 0 and (is_all or self._is_tail_due())
+        if is_due:
+            self._phase = _PLAYING
+            self._play(tick, available, out)
             return True
-        if self._phase is _Phase.PLAYING:
-            self._phase = _Phase.STARVED
+        if self._phase is _PLAYING:
+            self._phase = _STARVED
             self._silent_since = self._now
             self._starved_with_more = self._has_more
         return False
 
     def take_passed_marks(self) -> list[PassedMark]:
         """Return the marks that were reached or cleared since this was last asked, in order."""
-        passed, self._passed = self._passed, []
+        passed, self.passed_marks = self.passed_marks, []
         return passed
-
-    def take_new_gaps(self) -> tuple[Gap, ...]:
-        """Return the gaps that ended since this was last asked."""
-        return self.gaps.take_untold()
 
     # --- what can be told ------------------------------------------------------------------
 
     @property
-    def received(self) -> int:
-        """Samples of this generation that were appended."""
-        return self.played + len(self._queue) // BYTES_PER_SAMPLE
-
-    @property
     def queued_samples(self) -> int:
         """Appended and not yet played."""
-        return len(self._queue) // BYTES_PER_SAMPLE
-
-    @property
-    def lead_ms(self) -> int:
-        """What queued and requested audio is to be kept at."""
-        return self._lead.lead_ms
+        return self.received - self.played
 
     @property
     def has_room_for_places(self) -> bool:
@@ -268,12 +279,7 @@ class Playout:
     @property
     def is_finished(self) -> bool:
         """Whether the end is known, and everything before it was played or cleared."""
-        return self._end is not None and self.played >= self._end
-
-    @property
-    def is_ending(self) -> bool:
-        """Whether the end is known."""
-        return self._end is not None
+        return self.end is not None and self.played >= self.end
 
     @property
     def queued_ms(self) -> float:
@@ -281,21 +287,16 @@ class Playout:
         return self._format.bytes_to_ms(len(self._queue))
 
     @property
-    def heard(self) -> int:
-        """Samples of the utterance in progress, or of the last one, that were audible."""
-        return self._heard.samples
-
-    @property
     def heard_ms(self) -> float:
-        """The same or, right after a clear, how much was heard of what was cleared."""
-        return self._format.bytes_to_ms(self._heard.up_to_clear * BYTES_PER_SAMPLE)
+        """How much was heard or, right after a clear, how much of what was cleared."""
+        return self._format.bytes_to_ms(self.heard.up_to_clear * BYTES_PER_SAMPLE)
 
     def statistics(self) -> PlayoutStatistics:
         """Return all counters; they only grow, but for the first three."""
         return PlayoutStatistics(
             queued_ms=self.queued_ms,
-            lead_ms=self._lead.lead_ms,
-            prefill_ms=self._lead.prefill_ms,
+            lead_ms=self.lead.lead_ms,
+            prefill_ms=self.lead.prefill_ms,
             frames=self._frames,
             played_samples=self._played_before + self.played,
             cleared_samples=self._cleared_samples,
@@ -314,44 +315,37 @@ class Playout:
         audience = self._places.take_switch(self.played)
         if audience is not None:
             self.audience = audience
+            self._is_audible = audience is not Audience.NOBODY
         for _, name in self._places.take_marks(self.played):
-            self._passed.append(PassedMark(name, now_ms))
+            self.passed_marks.append(PassedMark(name, now_ms))
 
     def _note_arrival(self, more: bool | None, delay_ms: int) -> None:
         """Begin an utterance, or go on with one that had run dry."""
-        if self._phase is _Phase.STARVED and self._silent_since is not None:
+        if self._phase is _STARVED and self._silent_since is not None:
             cause = cause_of(self._starved_with_more, delay_ms)
             is_pause = self._now - self._silent_since > UTTERANCE_PAUSE_TICKS
             is_fault = cause in (GapCause.CLIENT_LATE, GapCause.NETWORK_LATE)
             if is_fault or not is_pause:
-                self._phase = _Phase.HOLDING
+                self._phase = _HOLDING
                 self._held_since = self._now
                 self._gap_cause = cause
-                self._lead.note_gap(cause)
+                self.lead.note_gap(cause)
                 return
-            self._phase = _Phase.IDLE
-        if self._phase is _Phase.IDLE:
+            self._phase = _IDLE
+        if self._phase is _IDLE:
             self._begin()
 
     def _begin(self) -> None:
         """Hold the first frame of an utterance, or of more of it after a pause."""
-        self._phase = _Phase.HOLDING
+        self._phase = _HOLDING
         self._held_since = self._now
         self._silent_since = None
-        self._heard.begin()
+        self.heard.begin()
 
     def _finish_utterance(self) -> None:
-        self._phase = _Phase.IDLE
+        self._phase = _IDLE
         self._silent_since = None
-        self._heard.finish()
-
-    def _available(self) -> tuple[int, bool]:
-        """Return how much can be played without a stop, and whether that is all there will be."""
-        received = self.received
-        boundary = self._places.boundary
-        if boundary is not None and boundary <= received:
-            return boundary - self.played, True
-        return received - self.played, self._end is not None and self._end <= received
+        self.heard.finish()
 
     def _is_filled(self, available: int, is_all: bool) -> bool:
         """Whether a whole first frame is there, with enough behind it or enough time gone."""
@@ -366,35 +360,41 @@ class Playout:
         is_first = self._silent_since is None
         is_burst = held_ms == 0 and is_first and behind >= self._frame_samples
         # With the whole lead here, nothing more comes before some of it is played.
-        awaited_ms = min(self._lead.prefill_ms, self._lead.lead_ms - TICK_MS)
+        awaited_ms = min(self.lead.prefill_ms, self.lead.lead_ms - TICK_MS)
         is_deep = behind * 1000 >= awaited_ms * self._format.sample_rate_hz
-        return is_burst or is_deep or held_ms >= self._lead.prefill_ms
+        return is_burst or is_deep or held_ms >= self.lead.prefill_ms
 
     def _is_tail_due(self) -> bool:
         """Whether a part frame is an end: its rest could have come by now."""
-        patience = min(TAIL_TICKS, self._lead.lead_ms // TICK_MS - 1)
+        patience = min(TAIL_TICKS, self.lead.lead_ms // TICK_MS - 1)
         return self._now - self._last_arrival >= patience
 
-    def _note_sound(self, tick: int) -> None:
-        """Close a gap; otherwise count towards steadiness."""
+    def _play(self, tick: int, samples: int, out: NDArray[np.int16]) -> None:
         if self._silent_since is None:
-            self._lead.note_sound()
-            return
-        silent_ticks = self._now - self._silent_since
+            self.lead.note_sound()
+        else:
+            self._close_gap(tick, self._silent_since)
+        size = samples * BYTES_PER_SAMPLE
+        out[:samples] = np.frombuffer(self._queue[:size], _PCM)
+        if samples < self._frame_samples:
+            out[samples:] = 0
+        del self._queue[:size]
+        self.played += samples
+        self._frames += 1
+        if self._is_audible:
+            self.heard.samples += samples
+        first = self._places.first
+        if first is not None and first <= self.played:
+            self._pass_marks(tick, self.played - samples)
+
+    def _close_gap(self, tick: int, silent_since: int) -> None:
+        silent_ticks = self._now - silent_since
         self._silent_since = None
         gap = Gap((tick - silent_ticks) * TICK_MS, silent_ticks * TICK_MS, self._gap_cause)
         self.gaps.add(gap)
 
-    def _play(self, tick: int, samples: int, out: NDArray[np.int16]) -> None:
-        size = samples * BYTES_PER_SAMPLE
-        out[:samples] = np.frombuffer(self._queue[:size], dtype="<i2")
-        out[samples:] = 0
-        del self._queue[:size]
-        before = self.played
-        self.played += samples
-        self._frames += 1
-        if self.audience is not Audience.NOBODY:
-            self._heard.add(samples)
+    def _pass_marks(self, tick: int, frame_offset: int) -> None:
+        """Note the marks inside the frame that begins at an offset."""
         for offset, name in self._places.take_marks(self.played):
-            into_ms = (offset - before) * 1000 / self._format.sample_rate_hz
-            self._passed.append(PassedMark(name, tick * TICK_MS + max(0.0, into_ms)))
+            into_ms = (offset - frame_offset) * 1000 / self._format.sample_rate_hz
+            self.passed_marks.append(PassedMark(name, tick * TICK_MS + max(0.0, into_ms)))

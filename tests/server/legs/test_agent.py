@@ -104,7 +104,7 @@ def test_agent_is_heard_and_asked_for_more(leg: AgentLeg, link: Link) -> None:
     leg.flush_credit()
     audio = b"\0" + np.arange(3 * FRAME, dtype="<i2").tobytes()
 
-    assert leg.receive_audio(audio) is None
+    assert leg.dialect.receive(audio) is None
     assert leg.queued_ms == 60
     assert leg.take(1, out)
     leg.flush_credit()
@@ -129,12 +129,12 @@ def test_agent_is_heard_and_asked_for_more(leg: AgentLeg, link: Link) -> None:
 def test_message_is_taken_or_refused_by_code(
     leg: AgentLeg, message: bytes, code: ErrorCode | None
 ) -> None:
-    assert leg.receive_audio(message) is code
+    assert leg.dialect.receive(message) is code
 
 
 def test_message_may_be_reused_after_receive(leg: AgentLeg) -> None:
     message = bytearray(b"\0" + bytes([1, 0]) * (2 * FRAME))
-    leg.receive_audio(bytes(message))
+    leg.dialect.receive(bytes(message))
     message.clear()
     out = np.empty(FRAME, dtype=np.int16)
 
@@ -143,7 +143,7 @@ def test_message_may_be_reused_after_receive(leg: AgentLeg) -> None:
 
 
 def test_clear_and_drain_reach_the_playout(leg: AgentLeg) -> None:
-    leg.receive_audio(b"\0" + bytes(100))
+    leg.dialect.receive(b"\0" + bytes(100))
     assert leg.clear(None) == 100
     assert not leg.is_drained
 
@@ -184,11 +184,11 @@ def test_agent_is_stalled_after_five_seconds_without_reading(leg: AgentLeg, link
     link.unsent = 100_000
     for tick in range(STALLED_TICKS - 1):
         leg.put(tick, frame(1))
-    assert not leg.is_stalled
+    assert leg.unread_ticks < STALLED_TICKS
 
     leg.put(STALLED_TICKS, frame(1))
 
-    assert leg.is_stalled
+    assert leg.unread_ticks >= STALLED_TICKS
 
 
 def test_agent_that_reads_in_between_is_not_stalled(leg: AgentLeg, link: Link) -> None:
@@ -202,7 +202,7 @@ def test_agent_that_reads_in_between_is_not_stalled(leg: AgentLeg, link: Link) -
 
     leg.put(STALLED_TICKS + 1, frame(1))
 
-    assert not leg.is_stalled
+    assert leg.unread_ticks < STALLED_TICKS
 
 
 def let_pass(link: Link, frames: int) -> None:
@@ -222,7 +222,7 @@ def test_agent_that_stays_behind_for_five_seconds_is_stalled_though_it_reads_a_l
         let_pass(link, 1)
         leg.put(tick, frame(1))
 
-    assert leg.is_stalled
+    assert leg.unread_ticks >= STALLED_TICKS
 
 
 def test_agent_that_comes_back_has_all_the_time_it_needs_to_catch_up() -> None:
@@ -240,9 +240,26 @@ def test_agent_that_comes_back_has_all_the_time_it_needs_to_catch_up() -> None:
         let_pass(link, 2)
         leg.put(tick, frame(tick))
 
-    assert not leg.is_stalled
+    assert leg.unread_ticks < STALLED_TICKS
     assert leg.statistics().dropped_frames == 0
     assert link.offsets == [n * FRAME for n in range(len(link.offsets))]
+
+
+def test_agent_has_not_caught_up_while_its_link_is_full_of_what_it_missed() -> None:
+    leg, link = AgentLeg(FORMAT, lambda audience: None), PositionedLink()
+    leg.link_positioned(link, 10_000, [0])
+    leg.unlink()
+    leg.put(0, frame(0))
+    leg.link_positioned(link, 10_000, [0])
+    link.is_read = False
+    link.unsent = FORMAT.ms_to_bytes(MAX_UNSENT_MS) - FRAME_BYTES
+
+    for tick in range(1, 2 * WAITING_FRAMES):
+        leg.put(tick, frame(tick))
+
+    assert link.offsets == [0, FRAME], "the link is full with the last frame that waited"
+    assert leg.statistics().dropped_frames == 0
+    assert leg.unread_ticks == 2 * WAITING_FRAMES - 2
 
 
 def test_agent_that_reads_nothing_of_what_it_missed_is_stalled() -> None:
@@ -255,7 +272,7 @@ def test_agent_that_reads_nothing_of_what_it_missed_is_stalled() -> None:
     for tick in range(STALLED_TICKS):
         leg.put(tick, frame(tick))
 
-    assert leg.is_stalled
+    assert leg.unread_ticks >= STALLED_TICKS
 
 
 def test_agent_without_a_link_is_not_stalled() -> None:
@@ -266,5 +283,5 @@ def test_agent_without_a_link_is_not_stalled() -> None:
     for tick in range(STALLED_TICKS + 1):
         leg.put(tick, frame(tick))
 
-    assert not leg.is_stalled
+    assert leg.unread_ticks < STALLED_TICKS
     assert leg.statistics().frames_to_agent == 0

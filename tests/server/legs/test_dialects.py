@@ -189,7 +189,8 @@ def test_v2_ends_at_a_place_that_may_be_still_to_come(
     positions: PositionDialect, playout: Playout
 ) -> None:
     ended = [
-        (positions.end(place), playout.is_ending) for place in (Place(1, 0), None, Place(0, FRAME))
+        (positions.end(place), playout.end is not None)
+        for place in (Place(1, 0), None, Place(0, FRAME))
     ]
 
     assert ended == [(False, False), (False, False), (True, True)]

@@ -103,7 +103,7 @@ def test_what_was_granted_stays_granted_when_the_window_shrinks(line: Positioned
     widest = line.window.next_position(1)
     assert widest is not None
     assert widest.window == MAX_WINDOW
-    while line.playout.lead_ms == MAX_LEAD_MS:
+    while line.playout.lead.lead_ms == MAX_LEAD_MS:
         line.say(FRAME)
         line.run()
         last = line.window.next_position(0) or widest
@@ -189,7 +189,7 @@ def test_an_end_that_comes_again_over_another_link_is_the_same_end(line: Positio
     line.run(3)
 
     assert line.sounding == "###"
-    assert line.playout.heard == 2 * FRAME, "of the second utterance"
+    assert line.playout.heard.samples == 2 * FRAME, "of the second utterance"
 
 
 def test_an_end_of_what_more_has_come_behind_is_known(line: PositionedLine) -> None:

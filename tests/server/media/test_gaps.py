@@ -35,11 +35,15 @@ def test_gaps_are_counted_by_cause_and_told_once() -> None:
         Gap(500, 60, GapCause.CLIENT_LATE),
     )
 
+    has_untold = [log.has_untold]
     log.add(gaps[0])
+    has_untold.append(log.has_untold)
     assert log.take_untold() == gaps[:1]
+    has_untold.append(log.has_untold)
     log.add(gaps[1])
     log.add(gaps[2])
 
+    assert has_untold == [False, True, False]
     assert (log.count, log.total_ms, log.listed, log.last) == (3, 120, gaps, gaps[-1])
     assert log.by_cause == {GapCause.CLIENT_LATE: 2, GapCause.NETWORK_LATE: 1}
     assert log.take_untold() == gaps[1:]

@@ -59,6 +59,32 @@ def test_a_frame_stops_at_the_first_switch_or_end(places: Places) -> None:
     assert places.boundary == 20
 
 
+def test_the_first_place_of_all_is_known(places: Places) -> None:
+    firsts = [places.first]
+    places.add_mark(40, "far")
+    firsts.append(places.first)
+    places.add_end(30)
+    firsts.append(places.first)
+    places.add_mark(20, "near")
+    firsts.append(places.first)
+    places.add_switch(10, Audience.BOTH)
+    firsts.append(places.first)
+
+    assert firsts == [None, 40, 30, 20, 10]
+    assert places.boundary == 10, "a frame goes on over a mark"
+
+    places.take_switch(10)
+    firsts = [places.first]
+    places.take_marks(20)
+    firsts.append(places.first)
+    places.take_end(30)
+    firsts.append(places.first)
+    places.drop_after(35)
+    firsts.append(places.first)
+
+    assert firsts == [20, 30, 40, None]
+
+
 def test_ends_that_were_passed_are_one_end(places: Places) -> None:
     places.add_end(10)
     places.add_end(10)

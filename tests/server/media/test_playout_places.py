@@ -63,7 +63,7 @@ def test_heard_counts_from_the_beginning_of_the_utterance(line: PositionedLine) 
 
     for _ in range(4):
         line.run()
-        heard.append(line.playout.heard)
+        heard.append(line.playout.heard.samples)
 
     assert heard == [FRAME, 2 * FRAME, FRAME, 2 * FRAME]
 
@@ -79,7 +79,7 @@ def test_silence_does_not_end_an_utterance_whose_client_says_where_they_end(
     line.say(2 * FRAME)
     line.run(3)
 
-    assert line.playout.heard == 4 * FRAME
+    assert line.playout.heard.samples == 4 * FRAME
     assert line.playout.statistics().gap_count == 0
 
 
@@ -90,7 +90,7 @@ def test_silence_ends_an_utterance_whose_client_never_says_so(line: PositionedLi
     line.say(2 * FRAME)
     line.run(1)
 
-    assert line.playout.heard == FRAME
+    assert line.playout.heard.samples == FRAME
 
 
 def test_audio_behind_an_end_is_no_gap_however_soon_or_late_it_comes(line: PositionedLine) -> None:
@@ -107,7 +107,7 @@ def test_what_nobody_can_hear_is_played_and_not_heard(line: PositionedLine) -> N
 
     line.run(3)
 
-    assert (line.playout.played, line.playout.heard) == (3 * FRAME, FRAME)
+    assert (line.playout.played, line.playout.heard.samples) == (3 * FRAME, FRAME)
 
 
 # --- marks -------------------------------------------------------------------------------
@@ -248,7 +248,7 @@ def test_paused_time_is_no_gap_and_no_pause_of_the_speaker_s(line: PositionedLin
 
     assert line.sounding[-2:] == "##"
     assert line.playout.statistics().gap_count == 0
-    assert line.playout.heard == 4 * FRAME
+    assert line.playout.heard.samples == 4 * FRAME
 
 
 def test_a_gap_around_a_pause_is_as_long_as_it_was_without_it(line: PositionedLine) -> None:
@@ -261,7 +261,7 @@ def test_a_gap_around_a_pause_is_as_long_as_it_was_without_it(line: PositionedLi
     line.say(5 * FRAME)
     line.run(1)
 
-    [gap] = line.playout.take_new_gaps()
+    [gap] = line.playout.gaps.take_untold()
     assert gap.ms == 40
 
 
@@ -334,7 +334,7 @@ def test_an_end_that_was_not_reached_is_forgotten_with_its_generation(line: Posi
     line.say(3 * FRAME)
     line.run(3)
 
-    assert line.playout.heard == 3 * FRAME
+    assert line.playout.heard.samples == 3 * FRAME
 
 
 # --- gaps --------------------------------------------------------------------------------
@@ -346,7 +346,7 @@ def gap_after(line: PositionedLine, silent_ticks: int, *, more: bool, delay_ms: 
     line.run(2 + silent_ticks)
     line.say(5 * FRAME, delay_ms=delay_ms)
     line.run(5)
-    return list(line.playout.take_new_gaps())
+    return list(line.playout.gaps.take_untold())
 
 
 @pytest.mark.parametrize(
@@ -374,7 +374,7 @@ def test_the_first_message_behind_the_silence_tells_whose_fault_it_was(
     line.say(4 * FRAME, delay_ms=0)
     line.run(2)
 
-    [gap] = line.playout.take_new_gaps()
+    [gap] = line.playout.gaps.take_untold()
     assert gap.cause is GapCause.CLIENT_LATE
 
 
@@ -422,7 +422,7 @@ def test_the_end_may_be_known_before_it_has_come(line: PositionedLine) -> None:
     assert finished[:3] == [False] * 3
     assert finished[-1]
     assert line.playout.played == 3 * FRAME + 5
-    assert line.playout.is_ending
+    assert line.playout.end is not None
 
 
 def test_an_end_before_what_has_come_is_behind_it(line: PositionedLine) -> None:
