@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from benchmarks import tables
 from benchmarks.buffers import measure_buffers
-from benchmarks.numbers import machine
+from benchmarks.numbers import machine, method_call_ns
 from benchmarks.positions import measure_heard, measure_outages, measure_stalls
 from benchmarks.progress import Progress, console
 from benchmarks.sdk import OURS, OURS_V2, PUBLISHED, Capacity, measure_capacity
@@ -110,7 +110,7 @@ def main(names: list[str]) -> None:
             console.print("\n", table.rich())
     else:
         console.print("\n" + "\n\n".join(table.markdown() for table in found), soft_wrap=True)
-    console.print(f"\n{named}")
+    console.print(f"\n{named}; {method_call_ns():.0f} ns after the last run")
 
 
 if __name__ == "__main__":
