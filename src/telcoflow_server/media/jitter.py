@@ -70,6 +70,7 @@ class JitterBuffer(Generic[P]):
         self._is_under_way = False  # whether the first one held has been played in part
         self._is_known = False  # whether it has been returned, for that or as what follows a loss
         self._packet_length = self._tick  # of the last packet put
+        self._target = self._delay.depth_units(self._tick)
         self._is_playing = False  # False: filling
         self._head = 0
         self._played_until = 0  # end of the last audio played
@@ -96,30 +97,29 @@ class JitterBuffer(Generic[P]):
             length_units: Of its audio, at least 1: timestamp units, by what the codec says
                 of the payload (for G.711 and G.722 its bytes).
         """
-        place = self._line.place(timestamp)
-        transit = round(arrival_s * self._rate_hz) - place
-        if self._line.is_elsewhere(transit, self._delay.fastest_units):
-            stray = Arrival(seq, timestamp, arrival_s, payload, length_units)
-            before = self._line.meet_stray(stray)
-            if before is not None:
-                self.restart()
-                self.put(*before)
-                self.put(*stray)
+        line, delay, numbers = self._line, self._delay, self._numbers
+        arrival = round(arrival_s * self._rate_hz)
+        place = line.place(timestamp, arrival, delay.fastest_units)
+        if place is None:
+            self._meet_stray(Arrival(seq, timestamp, arrival_s, payload, length_units))
             return
-        self._line.forget_stray()
+        if line.stray is not None:
+            line.forget_stray()
         self._received += 1
-        if not self._numbers.note(seq):
+        if not numbers.note(seq):
             self._duplicate += 1
             return
-        self._delay.add(transit)
-        self._line.newest_place = place
-        self._packet_length = length_units
+        if delay.add(arrival - place) or length_units != self._packet_length:
+            self._packet_length = length_units
+            self._target = delay.depth_units(length_units)
+        line.newest_place = place
         if self._is_playing and place < self._played_until:
             self._late += 1
             return
-        if self._numbers.is_behind(seq) and (not self._is_playing or place >= self._head):
+        if seq != numbers.highest and (not self._is_playing or place >= self._head):
             self._reordered += 1
-        self._hold(Audio(place, place + length_units, seq, payload))
+        # Not `Audio(...)`: that is a function in Python, and this is for every packet.
+        self._hold(tuple.__new__(Audio, (place, place + length_units, seq, payload)))
 
     def pause(self, seq: int, timestamp: int, arrival_s: float, comfort: bytes) -> None:
         """Take a comfort noise packet: from its timestamp on, what does not come is not missing.
@@ -130,9 +130,9 @@ class JitterBuffer(Generic[P]):
             arrival_s: As in `put`.
             comfort: The payload (RFC 3389), returned with the silence.
         """
-        place = self._line.place(timestamp)
-        transit = round(arrival_s * self._rate_hz) - place
-        if self._line.is_elsewhere(transit, self._delay.fastest_units):
+        arrival = round(arrival_s * self._rate_hz)
+        place = self._line.place(timestamp, arrival, self._delay.fastest_units)
+        if place is None:
             self._discarded += 1
             return
         if not self._numbers.note(seq):
@@ -173,7 +173,11 @@ class JitterBuffer(Generic[P]):
         self._now = now
         if not self._is_playing and not (self._held and self._start()):
             return (Silence(self._tick, self._comfort),)
-        if self._holds_back():
+        was_silent, self._is_silent = self._is_silent, False
+        excess = self._depth() - self._target
+        if 0 <= excess < self._tick and self._played_until >= self._head:
+            self.wants_silence = False  # as deep as it should be, and nothing to go back to
+        elif self._holds_back(excess, was_silent=was_silent):
             return (self._instead(self._tick, self._head),)
         return self._advance()
 
@@ -188,7 +192,7 @@ class JitterBuffer(Generic[P]):
             as from `take`, to be played instead.
         """
         self._is_silent = True
-        is_deep = self._is_playing and self._depth() >= self._target()
+        is_deep = self._is_playing and self._depth() >= self._target
         if not is_deep or not (self._is_paused or covers(self._held, self._head)):
             return None
         self._shortened += self._tick
@@ -210,7 +214,7 @@ class JitterBuffer(Generic[P]):
         depth = self._depth() + self._tick if self._is_playing else 0  # at the tick to come
         return JitterStatistics(
             depth_ms=depth / self._units_per_ms,
-            target_ms=self._target() / self._units_per_ms,
+            target_ms=self._target / self._units_per_ms,
             received=self._received,
             reordered=self._reordered,
             late=self._late,
@@ -223,10 +227,21 @@ class JitterBuffer(Generic[P]):
             shortened_ms=self._shortened // self._units_per_ms,
         )
 
+    def _meet_stray(self, stray: Arrival[P]) -> None:
+        """Begin a new time line with a packet that is elsewhere, if the one before agrees."""
+        before = self._line.meet_stray(stray)
+        if before is not None:
+            self.restart()
+            self.put(*before)
+            self.put(*stray)
+
     def _hold(self, new: Audio[P] | Pause) -> None:
         """Put a packet in its place among those that wait."""
         held = self._held
-        insert(held, new)
+        if held and new.place < held[-1].place:
+            insert(held, new)
+        else:
+            held.append(new)
         while held[-1].place - held[0].place > self._max_held or len(held) > MAX_HELD_PACKETS:
             self._discard_first()
 
@@ -237,9 +252,6 @@ class JitterBuffer(Generic[P]):
         self._discarded += not self._is_under_way
         self._missing += self._numbers.play(self._pop().seq)
 
-    def _target(self) -> int:
-        return self._delay.depth_units(self._packet_length)
-
     def _depth(self) -> int:
         """Return how long ago the head's audio could have arrived."""
         fastest = self._delay.fastest_units
@@ -249,19 +261,15 @@ class JitterBuffer(Generic[P]):
     def _start(self) -> bool:
         """Set the head to the first packet, once that has waited for the depth."""
         self._head = self._played_until = self._held[0].place
-        self._is_playing = self._depth() >= self._target()
+        self._is_playing = self._depth() >= self._target
         return self._is_playing
 
-    def _holds_back(self) -> bool:
+    def _holds_back(self, excess: int, *, was_silent: bool) -> bool:
         """Bring the depth nearer to its target; return whether the head stays for this tick."""
-        was_silent, self._is_silent = self._is_silent, False
-        target = self._target()
-        depth = self._depth()
-        if depth > self._max_held:
-            self._cut(depth - target)
+        if self._target + excess > self._max_held:
+            self._cut(excess)
             return True  # what is concealed joins the two sides of the cut
-        depth += self._step_back(target, depth)
-        shortfall = target - depth
+        shortfall = -excess - self._step_back(excess)
         self.wants_silence = shortfall > 0 or shortfall <= -self._tick
         if shortfall <= 0 or (shortfall <= self._tick and not was_silent):
             return False
@@ -272,7 +280,7 @@ class JitterBuffer(Generic[P]):
         self._grown += self._tick
         return True
 
-    def _step_back(self, target: int, depth: int) -> int:
+    def _step_back(self, excess: int) -> int:
         """Go back to late audio that still continues what was played last; return how far.
 
         Where the depth has to grow, this grows it by what was concealed already, and nothing is
@@ -283,15 +291,15 @@ class JitterBuffer(Generic[P]):
             return 0
         start = max(self._held[0].place, self._played_until)
         back = self._head - start
-        if back <= 0 or (depth >= target and covers(self._held, self._head)):
+        if back <= 0 or (excess >= 0 and covers(self._held, self._head)):
             return 0
         self._head = start
         self._grown += back
-        if depth + back > MAX_DEPTH_MS * self._units_per_ms:
+        if self._target + excess + back > MAX_DEPTH_MS * self._units_per_ms:
             # Not a late packet but a later stream, such as one that stopped and went on with its
             # timestamps: its time is counted from here.
-            self._delay.restart(self._now - start - target)
-            return target - depth
+            self._delay.restart(self._now - start - self._target)
+            return -excess
         return back
 
     def _cut(self, excess: int) -> None:
