@@ -62,7 +62,9 @@ class RelativeDelay:
         self._window_packets = 0
 
     def add(self, transit_units: int) -> bool:
-        """Count a packet's transit. Late ones too: the depth is for them.
+        """Count a packet's transit, and move the percentile's edge to where it now is.
+
+        Late ones too: the depth is for them.
 
         Returns:
             Whether `depth_units` says something else now.
@@ -89,7 +91,13 @@ class RelativeDelay:
         self._packets += 1
         if self._packets % _HALF_LIFE_PACKETS == 0:
             self._halve()
-        self._move_edge()
+        while self._beyond * 100 > self._total * LATE_PERCENT:
+            self._edge += 1
+            self._beyond -= self._bins[self._edge]
+        few = self._total * LATE_PERCENT_AFTER_FALL // 100
+        while self._edge and self._beyond + self._bins[self._edge] <= few:
+            self._beyond += self._bins[self._edge]
+            self._edge -= 1
         return self._edge != edge or self._packets == MEASURED_PACKETS
 
     def restart(self, transit_units: int | None = None) -> None:
@@ -133,14 +141,3 @@ class RelativeDelay:
         self._bins = bins = [weight // 2 for weight in self._bins]
         self._total = sum(bins)
         self._beyond = sum(bins[self._edge + 1 :])
-
-    def _move_edge(self) -> None:
-        """Move the percentile's edge to where it now is."""
-        bins = self._bins
-        while self._beyond * 100 > self._total * LATE_PERCENT:
-            self._edge += 1
-            self._beyond -= bins[self._edge]
-        few = self._total * LATE_PERCENT_AFTER_FALL // 100
-        while self._edge and self._beyond + bins[self._edge] <= few:
-            self._beyond += bins[self._edge]
-            self._edge -= 1

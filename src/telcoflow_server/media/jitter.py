@@ -174,7 +174,9 @@ class JitterBuffer(Generic[P]):
         if not self._is_playing and not (self._held and self._start()):
             return (Silence(self._tick, self._comfort),)
         was_silent, self._is_silent = self._is_silent, False
-        excess = self._depth() - self._target
+        fastest = self._delay.fastest_units
+        assert fastest is not None  # as in `_depth`
+        excess = now - fastest - self._head - self._target
         if 0 <= excess < self._tick and self._played_until >= self._head:
             self.wants_silence = False  # as deep as it should be, and nothing to go back to
         elif self._holds_back(excess, was_silent=was_silent):
@@ -310,42 +312,45 @@ class JitterBuffer(Generic[P]):
             self._discard_first()
 
     def _advance(self) -> tuple[Piece[P], ...]:
+        """Return what the next tick is made of, and move the head past it."""
+        held = self._held
+        until = self._head + self._tick
         pieces: list[Piece[P]] = []
-        wanted = self._tick
-        while wanted:
-            piece = self._next(wanted)
-            pieces.append(piece)
-            self._head += piece.length_units
-            if isinstance(piece, Packet):
-                self._played_until = self._head
-            wanted -= piece.length_units
+        while (head := self._head) < until:
+            while held and held[0].end <= head:
+                self._leave_behind()
+            first = held[0] if held else None
+            if first is None or first.place > head:
+                piece = self._absent(first, until - head)
+                pieces.append(piece)
+                self._head += piece.length_units
+                continue
+            assert isinstance(first, Audio)  # a pause has no length, so the head is never in one
+            is_new = not self._is_known
+            if not self._is_under_way:
+                self._missing += self._numbers.play(first.seq)
+            end = first.end
+            if end > until:
+                end = until
+                self._is_under_way = self._is_known = True
+            else:
+                self._is_under_way = self._is_known = False
+                del held[0]
+            self._head = self._played_until = end
+            self._is_paused = False
+            self._comfort = None
+            self._run = self._run_units = 0
+            fields = first.payload, head - first.place, end - head, is_new
+            pieces.append(tuple.__new__(Packet, fields))  # why not by name: see `put`
         return tuple(pieces)
 
-    def _next(self, wanted: int) -> Piece[P]:
-        """Return what is at the head, at most `wanted`."""
-        held = self._held
-        while held and held[0].end <= self._head:
-            self._leave_behind()
-        if not held:
-            if self._run_units >= STOPPED_MS * self._units_per_ms:
-                self._is_paused = True
-            return self._instead(wanted, self._head + wanted)
-        first = held[0]
-        offset = self._head - first.place
-        if isinstance(first, Pause) or offset < 0:
-            return self._before(first, min(wanted, -offset))
-        is_new = not self._is_known
-        if not self._is_under_way:
-            self._missing += self._numbers.play(first.seq)
-        length = min(wanted, first.end - self._head)
-        if self._head + length < first.end:
-            self._is_under_way = self._is_known = True
-        else:
-            self._pop()
-        self._is_paused = False
-        self._comfort = None
-        self._run = self._run_units = 0
-        return Packet(first.payload, offset, length, is_new)
+    def _absent(self, first: Audio[P] | Pause | None, wanted: int) -> Piece[P]:
+        """Return what is heard up to the first packet held, at most `wanted`."""
+        if first is not None:
+            return self._before(first, min(wanted, first.place - self._head))
+        if self._run_units >= STOPPED_MS * self._units_per_ms:
+            self._is_paused = True
+        return self._instead(wanted, self._head + wanted)
 
     def _pop(self) -> Audio[P] | Pause:
         self._is_under_way = self._is_known = False
