@@ -119,7 +119,15 @@ class JitterBuffer(Generic[P]):
         if seq != numbers.highest and (not self._is_playing or place >= self._head):
             self._reordered += 1
         # Not `Audio(...)`: that is a function in Python, and this is for every packet.
-        self._hold(tuple.__new__(Audio, (place, place + length_units, seq, payload)))
+        new = tuple.__new__(Audio, (place, place + length_units, seq, payload))
+        held = self._held
+        if held and not (
+            held[-1].place <= place <= held[0].place + self._max_held
+            and len(held) < MAX_HELD_PACKETS
+        ):
+            self._hold(new)
+        else:  # nearly always: at the end, where there is room
+            held.append(new)
 
     def pause(self, seq: int, timestamp: int, arrival_s: float, comfort: bytes) -> None:
         """Take a comfort noise packet: from its timestamp on, what does not come is not missing.
@@ -238,12 +246,9 @@ class JitterBuffer(Generic[P]):
             self.put(*stray)
 
     def _hold(self, new: Audio[P] | Pause) -> None:
-        """Put a packet in its place among those that wait."""
+        """Put a packet in its place among those that wait, and make room for it."""
         held = self._held
-        if held and new.place < held[-1].place:
-            insert(held, new)
-        else:
-            held.append(new)
+        insert(held, new)
         while held[-1].place - held[0].place > self._max_held or len(held) > MAX_HELD_PACKETS:
             self._discard_first()
 

@@ -185,7 +185,19 @@ class RtpReceiver:
         ts = latest_ts + (packet.ts - latest_ts + _HALF_TS & _TS_MASK) - _HALF_TS
         if ahead >= 0:
             line.latest_ts = ts
-        self._measure_jitter(line, ts, now_s)
+        measured = self._measured
+        if measured is None:
+            self._measured = now_s, ts
+        elif ts != measured[1]:
+            # RFC 3550 A.8. Deviation: a packet with the timestamp of the one before is left out.
+            # All packets of a telephone event share one (RFC 4733 §2.2.1), and would read as
+            # jitter of its length.
+            self._measured = now_s, ts
+            difference = (now_s - measured[0]) * clock_rate_hz - (ts - measured[1])
+            line.jitter_units += (abs(difference) - line.jitter_units) / 16
+            jitter_s = line.jitter_units / clock_rate_hz
+            if jitter_s > self._max_jitter_s:
+                self._max_jitter_s = jitter_s
         self._packets += 1
         self._octets += len(packet.payload)
         fields = packet, seq, ts, line.stream, now_s
@@ -308,22 +320,3 @@ class RtpReceiver:
             line.jitter_units *= clock_rate_hz / line.clock_rate_hz
             self._measured = None
         line.clock_rate_hz = clock_rate_hz
-
-    def _measure_jitter(self, line: _Line, ts: int, now_s: float) -> None:
-        """Update the estimate with one packet (RFC 3550 A.8).
-
-        Deviation: a packet with the timestamp of the one before is left out. All packets of a
-        telephone event share one (RFC 4733 §2.2.1), and would read as jitter of its length.
-        """
-        before, self._measured = self._measured, (now_s, ts)
-        if before is None:
-            return
-        before_s, before_ts = before
-        if before_ts == ts:
-            self._measured = before
-            return
-        difference = (now_s - before_s) * line.clock_rate_hz - (ts - before_ts)
-        line.jitter_units += (abs(difference) - line.jitter_units) / 16
-        jitter_s = line.jitter_units / line.clock_rate_hz
-        if jitter_s > self._max_jitter_s:
-            self._max_jitter_s = jitter_s
