@@ -15,7 +15,15 @@ from typing import Generic
 
 from telcoflow_sdk.audio.format import TICK_MS
 from telcoflow_server.media.delay import MAX_DEPTH_MS, RelativeDelay
-from telcoflow_server.media.pieces import JitterStatistics, Lost, P, Packet, Piece, Silence
+from telcoflow_server.media.pieces import (
+    JitterCounts,
+    JitterStatistics,
+    Lost,
+    P,
+    Packet,
+    Piece,
+    Silence,
+)
 from telcoflow_server.media.sequence import SequenceNumbers
 from telcoflow_server.media.timeline import Arrival, TimeLine
 from telcoflow_server.media.waiting import Audio, Pause, Waiting, covers, insert
@@ -58,9 +66,7 @@ class JitterBuffer(Generic[P]):
         self._line: TimeLine[P] = TimeLine(clock_rate_hz)
         self._delay = RelativeDelay(clock_rate_hz)
         self._now = -(1 << 62)  # before any clock
-        self._received = self._reordered = self._late = self._duplicate = 0
-        self._missing = self._discarded = self._restarts = 0
-        self._concealed = self._grown = self._shortened = 0  # units
+        self._counts = JitterCounts()
         self._begin()
 
     def _begin(self) -> None:
@@ -105,19 +111,19 @@ class JitterBuffer(Generic[P]):
             return
         if line.stray is not None:
             line.forget_stray()
-        self._received += 1
+        self._counts.received += 1
         if not numbers.note(seq):
-            self._duplicate += 1
+            self._counts.duplicate += 1
             return
         if delay.add(arrival - place) or length_units != self._packet_length:
             self._packet_length = length_units
             self._target = delay.depth_units(length_units)
         line.newest_place = place
         if self._is_playing and place < self._played_until:
-            self._late += 1
+            self._counts.late += 1
             return
         if seq != numbers.highest and (not self._is_playing or place >= self._head):
-            self._reordered += 1
+            self._counts.reordered += 1
         # Not `Audio(...)`: that is a function in Python, and this is for every packet.
         new = tuple.__new__(Audio, (place, place + length_units, seq, payload))
         held = self._held
@@ -141,10 +147,10 @@ class JitterBuffer(Generic[P]):
         arrival = round(arrival_s * self._rate_hz)
         place = self._line.place(timestamp, arrival, self._delay.fastest_units)
         if place is None:
-            self._discarded += 1
+            self._counts.discarded += 1
             return
         if not self._numbers.note(seq):
-            self._duplicate += 1
+            self._counts.duplicate += 1
             return
         if self._line.newest_place is None:  # the stream begins with a pause
             self._comfort = comfort
@@ -205,7 +211,7 @@ class JitterBuffer(Generic[P]):
         is_deep = self._is_playing and self._depth() >= self._target
         if not is_deep or not (self._is_paused or covers(self._held, self._head)):
             return None
-        self._shortened += self._tick
+        self._counts.shortened_units += self._tick
         return self._advance()
 
     def restart(self) -> None:
@@ -214,27 +220,28 @@ class JitterBuffer(Generic[P]):
         The depth stays what the network asked for; all counters go on.
         """
         self._line.restart()
-        self._discarded += len(self._held) - self._is_under_way
-        self._restarts += 1
+        self._counts.discarded += len(self._held) - self._is_under_way
+        self._counts.restarts += 1
         self._begin()
         self._delay.restart()
 
     def statistics(self) -> JitterStatistics:
         """Return all counters; they only grow, but for `lost` when a packet is late instead."""
+        counts = self._counts
         depth = self._depth() + self._tick if self._is_playing else 0  # at the tick to come
         return JitterStatistics(
             depth_ms=depth / self._units_per_ms,
             target_ms=self._target / self._units_per_ms,
-            received=self._received,
-            reordered=self._reordered,
-            late=self._late,
-            lost=max(self._missing - self._late, 0),
-            duplicate=self._duplicate,
-            discarded=self._discarded + self._line.discarded,
-            restarts=self._restarts,
-            concealed_ms=self._concealed // self._units_per_ms,
-            grown_ms=self._grown // self._units_per_ms,
-            shortened_ms=self._shortened // self._units_per_ms,
+            received=counts.received,
+            reordered=counts.reordered,
+            late=counts.late,
+            lost=max(counts.missing - counts.late, 0),
+            duplicate=counts.duplicate,
+            discarded=counts.discarded + self._line.discarded,
+            restarts=counts.restarts,
+            concealed_ms=counts.concealed_units // self._units_per_ms,
+            grown_ms=counts.grown_units // self._units_per_ms,
+            shortened_ms=counts.shortened_units // self._units_per_ms,
         )
 
     def _meet_stray(self, stray: Arrival[P]) -> None:
@@ -256,8 +263,8 @@ class JitterBuffer(Generic[P]):
         """Give up the oldest packet for want of room; a pause begins."""
         if isinstance(self._held[0], Pause):
             return self._leave_behind()
-        self._discarded += not self._is_under_way
-        self._missing += self._numbers.play(self._pop().seq)
+        self._counts.discarded += not self._is_under_way
+        self._counts.missing += self._numbers.play(self._pop().seq)
 
     def _depth(self) -> int:
         """Return how long ago the head's audio could have arrived."""
@@ -284,7 +291,7 @@ class JitterBuffer(Generic[P]):
         # ones. What is missing anyway becomes the growth, if it comes, by a step back.
         if self._run >= 2 or not (self._is_paused or covers(self._held, self._head)):
             return False
-        self._grown += self._tick
+        self._counts.grown_units += self._tick
         return True
 
     def _step_back(self, excess: int) -> int:
@@ -301,7 +308,7 @@ class JitterBuffer(Generic[P]):
         if back <= 0 or (excess >= 0 and covers(self._held, self._head)):
             return 0
         self._head = start
-        self._grown += back
+        self._counts.grown_units += back
         if self._target + excess + back > MAX_DEPTH_MS * self._units_per_ms:
             # Not a late packet but a later stream, such as one that stopped and went on with its
             # timestamps: its time is counted from here.
@@ -333,7 +340,7 @@ class JitterBuffer(Generic[P]):
             assert isinstance(first, Audio)  # a pause has no length, so the head is never in one
             is_new = not self._is_known
             if not self._is_under_way:
-                self._missing += self._numbers.play(first.seq)
+                self._counts.missing += self._numbers.play(first.seq)
             end = first.end
             if end > until:
                 end = until
@@ -365,9 +372,9 @@ class JitterBuffer(Generic[P]):
         """Begin the pause that the head has come to, or give up a packet that it has passed."""
         first = self._pop()
         if isinstance(first, Audio):
-            self._late += 1
+            self._counts.late += 1
             return
-        self._missing += self._numbers.play(first.seq)
+        self._counts.missing += self._numbers.play(first.seq)
         self._is_paused = True
         self._comfort = first.comfort
 
@@ -390,7 +397,7 @@ class JitterBuffer(Generic[P]):
     def _lost(self, length: int, until: int) -> Lost[P]:
         self._run += 1
         self._run_units += length
-        self._concealed += length
+        self._counts.concealed_units += length
         first = self._held[0] if self._held else None
         if not isinstance(first, Audio) or first.place != until:
             return Lost(length, self._run)
