@@ -227,21 +227,9 @@ class JitterBuffer(Generic[P]):
 
     def statistics(self) -> JitterStatistics:
         """Return all counters; they only grow, but for `lost` when a packet is late instead."""
-        counts = self._counts
         depth = self._depth() + self._tick if self._is_playing else 0  # at the tick to come
-        return JitterStatistics(
-            depth_ms=depth / self._units_per_ms,
-            target_ms=self._target / self._units_per_ms,
-            received=counts.received,
-            reordered=counts.reordered,
-            late=counts.late,
-            lost=max(counts.missing - counts.late, 0),
-            duplicate=counts.duplicate,
-            discarded=counts.discarded + self._line.discarded,
-            restarts=counts.restarts,
-            concealed_ms=counts.concealed_units // self._units_per_ms,
-            grown_ms=counts.grown_units // self._units_per_ms,
-            shortened_ms=counts.shortened_units // self._units_per_ms,
+        return self._counts.statistics(
+            depth, self._target, self._line.discarded, self._units_per_ms
         )
 
     def _meet_stray(self, stray: Arrival[P]) -> None:
