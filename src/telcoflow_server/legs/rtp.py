@@ -263,11 +263,19 @@ class RtpLeg:
         if not self._latch.admit(source):
             return
         self._deadline.note_media(arrived_s)
-        for sequenced in self._receiver.receive(packet, arrived_s):
-            if self._stream not in (None, sequenced.stream):
-                self._hearing.buffer.restart()
-            self._stream = sequenced.stream
-            self._sort(sequenced)
+        terms, buffer = self._terms, self._hearing.buffer
+        for one in self._receiver.receive(packet, arrived_s):
+            packet = one.packet
+            if one.stream != self._stream:
+                if self._stream is not None:
+                    buffer.restart()
+                self._stream = one.stream
+            if packet.pt == terms.digits_pt or packet.pt == terms.noise_pt:
+                self._sort(one)
+            elif units := terms.codec.payload_units(packet.payload):
+                buffer.put(one.seq, packet.ts, one.arrived_s, packet.payload, units)
+            else:
+                self._undecodable += 1
 
     def receive_rtcp(self, data: bytes, source: Address, arrived_s: float, wall_s: float) -> None:
         """Take a datagram of the RTCP port; as `receive`."""
@@ -280,8 +288,9 @@ class RtpLeg:
             self._malformed += 1
 
     def _sort(self, one: SequencedPacket) -> None:
-        packet, terms, buffer = one.packet, self._terms, self._hearing.buffer
-        if packet.pt == terms.digits_pt:
+        """Take a packet that is no audio: of a digit, or comfort noise."""
+        packet, buffer = one.packet, self._hearing.buffer
+        if packet.pt == self._terms.digits_pt:
             buffer.pass_over(one.seq)
             try:
                 told = self._digits.receive(one)
@@ -290,12 +299,8 @@ class RtpLeg:
                 return
             self._due_s = self._now_s  # it may have to be ended
             self._pressed += [event for event in told if isinstance(event, DigitEnded)]
-        elif packet.pt == terms.noise_pt:
-            buffer.pause(one.seq, packet.ts, one.arrived_s, packet.payload)
-        elif units := terms.codec.payload_units(packet.payload):
-            buffer.put(one.seq, packet.ts, one.arrived_s, packet.payload, units)
         else:
-            self._undecodable += 1
+            buffer.pause(one.seq, packet.ts, one.arrived_s, packet.payload)
 
     # --- frames ----------------------------------------------------------------------------
 

@@ -114,7 +114,13 @@ class Concealer:
         if self._repetition is not None:
             samples = self._blend_in(self._repetition, samples)
             self._repetition = None
-        self._keep(samples)
+        begin = self._end
+        end = begin + samples.size
+        if end > self._line.size:
+            self._keep(samples)
+        else:  # the same, where there is room
+            self._line[begin:end] = samples
+            self._end = end
         return samples
 
     def conceal(self, length_samples: int, following: Samples | None = None) -> Samples:

@@ -61,19 +61,44 @@ class RelativeDelay:
         self._window_fastest: int | None = None
         self._window_packets = 0
 
-    def add(self, transit_units: int) -> None:
-        """Count a packet's transit. Late ones too: the depth is for them."""
-        if self._window_fastest is None or transit_units < self._window_fastest:
-            self._window_fastest = transit_units
-        if self.fastest_units is None or transit_units < self.fastest_units:
-            self.fastest_units = transit_units
+    def add(self, transit_units: int) -> bool:
+        """Count a packet's transit, and move the percentile's edge to where it now is.
+
+        Late ones too: the depth is for them.
+
+        Returns:
+            Whether `depth_units` says something else now.
+        """
+        edge = self._edge
+        fastest, window_fastest = self.fastest_units, self._window_fastest
+        if window_fastest is None or transit_units < window_fastest:
+            self._window_fastest = window_fastest = transit_units
+        if fastest is None or transit_units < fastest:
+            self.fastest_units = fastest = transit_units
         self._window_packets += 1
         if self._window_packets == _WINDOW_PACKETS:
-            self._lower((self._window_fastest - self.fastest_units) // self._bin_units)
-            self.fastest_units = self._window_fastest
+            self._lower((window_fastest - fastest) // self._bin_units)
+            self.fastest_units = fastest = window_fastest
             self._window_fastest = None
             self._window_packets = 0
-        self._count(min((transit_units - self.fastest_units) // self._bin_units, _BINS - 1))
+        at = (transit_units - fastest) // self._bin_units
+        if at >= _BINS:
+            at = _BINS - 1
+        self._bins[at] += _WEIGHT
+        self._total += _WEIGHT
+        if at > self._edge:
+            self._beyond += _WEIGHT
+        self._packets += 1
+        if self._packets % _HALF_LIFE_PACKETS == 0:
+            self._halve()
+        while self._beyond * 100 > self._total * LATE_PERCENT:
+            self._edge += 1
+            self._beyond -= self._bins[self._edge]
+        few = self._total * LATE_PERCENT_AFTER_FALL // 100
+        while self._edge and self._beyond + self._bins[self._edge] <= few:
+            self._beyond += self._bins[self._edge]
+            self._edge -= 1
+        return self._edge != edge or self._packets == MEASURED_PACKETS
 
     def restart(self, transit_units: int | None = None) -> None:
         """Forget the fastest transit; the distribution stays, for the network is the same.
@@ -111,22 +136,8 @@ class RelativeDelay:
             self._edge = max(self._edge - bins, 0)
             self._beyond = sum(self._bins[self._edge + 1 :])
 
-    def _count(self, at: int) -> None:
-        """Add to a bin and move the percentile's edge to where it now is."""
-        bins = self._bins
-        bins[at] += _WEIGHT
-        self._total += _WEIGHT
-        if at > self._edge:
-            self._beyond += _WEIGHT
-        self._packets += 1
-        if self._packets % _HALF_LIFE_PACKETS == 0:
-            self._bins = bins = [weight // 2 for weight in bins]
-            self._total = sum(bins)
-            self._beyond = sum(bins[self._edge + 1 :])
-        while self._beyond * 100 > self._total * LATE_PERCENT:
-            self._edge += 1
-            self._beyond -= bins[self._edge]
-        few = self._total * LATE_PERCENT_AFTER_FALL // 100
-        while self._edge and self._beyond + bins[self._edge] <= few:
-            self._beyond += bins[self._edge]
-            self._edge -= 1
+    def _halve(self) -> None:
+        """Let what was counted so far count half."""
+        self._bins = bins = [weight // 2 for weight in self._bins]
+        self._total = sum(bins)
+        self._beyond = sum(bins[self._edge + 1 :])

@@ -15,7 +15,15 @@ from typing import Generic
 
 from telcoflow_sdk.audio.format import TICK_MS
 from telcoflow_server.media.delay import MAX_DEPTH_MS, RelativeDelay
-from telcoflow_server.media.pieces import JitterStatistics, Lost, P, Packet, Piece, Silence
+from telcoflow_server.media.pieces import (
+    JitterCounts,
+    JitterStatistics,
+    Lost,
+    P,
+    Packet,
+    Piece,
+    Silence,
+)
 from telcoflow_server.media.sequence import SequenceNumbers
 from telcoflow_server.media.timeline import Arrival, TimeLine
 from telcoflow_server.media.waiting import Audio, Pause, Waiting, covers, insert
@@ -58,9 +66,7 @@ class JitterBuffer(Generic[P]):
         self._line: TimeLine[P] = TimeLine(clock_rate_hz)
         self._delay = RelativeDelay(clock_rate_hz)
         self._now = -(1 << 62)  # before any clock
-        self._received = self._reordered = self._late = self._duplicate = 0
-        self._missing = self._discarded = self._restarts = 0
-        self._concealed = self._grown = self._shortened = 0  # units
+        self._counts = JitterCounts()
         self._begin()
 
     def _begin(self) -> None:
@@ -70,6 +76,7 @@ class JitterBuffer(Generic[P]):
         self._is_under_way = False  # whether the first one held has been played in part
         self._is_known = False  # whether it has been returned, for that or as what follows a loss
         self._packet_length = self._tick  # of the last packet put
+        self._target = self._delay.depth_units(self._tick)
         self._is_playing = False  # False: filling
         self._head = 0
         self._played_until = 0  # end of the last audio played
@@ -96,30 +103,37 @@ class JitterBuffer(Generic[P]):
             length_units: Of its audio, at least 1: timestamp units, by what the codec says
                 of the payload (for G.711 and G.722 its bytes).
         """
-        place = self._line.place(timestamp)
-        transit = round(arrival_s * self._rate_hz) - place
-        if self._line.is_elsewhere(transit, self._delay.fastest_units):
-            stray = Arrival(seq, timestamp, arrival_s, payload, length_units)
-            before = self._line.meet_stray(stray)
-            if before is not None:
-                self.restart()
-                self.put(*before)
-                self.put(*stray)
+        line, delay, numbers = self._line, self._delay, self._numbers
+        arrival = round(arrival_s * self._rate_hz)
+        place = line.place(timestamp, arrival, delay.fastest_units)
+        if place is None:
+            self._meet_stray(Arrival(seq, timestamp, arrival_s, payload, length_units))
             return
-        self._line.forget_stray()
-        self._received += 1
-        if not self._numbers.note(seq):
-            self._duplicate += 1
+        if line.stray is not None:
+            line.forget_stray()
+        self._counts.received += 1
+        if not numbers.note(seq):
+            self._counts.duplicate += 1
             return
-        self._delay.add(transit)
-        self._line.newest_place = place
-        self._packet_length = length_units
+        if delay.add(arrival - place) or length_units != self._packet_length:
+            self._packet_length = length_units
+            self._target = delay.depth_units(length_units)
+        line.newest_place = place
         if self._is_playing and place < self._played_until:
-            self._late += 1
+            self._counts.late += 1
             return
-        if self._numbers.is_behind(seq) and (not self._is_playing or place >= self._head):
-            self._reordered += 1
-        self._hold(Audio(place, place + length_units, seq, payload))
+        if seq != numbers.highest and (not self._is_playing or place >= self._head):
+            self._counts.reordered += 1
+        # Not `Audio(...)`: that is a function in Python, and this is for every packet.
+        new = tuple.__new__(Audio, (place, place + length_units, seq, payload))
+        held = self._held
+        if held and not (
+            held[-1].place <= place <= held[0].place + self._max_held
+            and len(held) < MAX_HELD_PACKETS
+        ):
+            self._hold(new)
+        else:  # nearly always: at the end, where there is room
+            held.append(new)
 
     def pause(self, seq: int, timestamp: int, arrival_s: float, comfort: bytes) -> None:
         """Take a comfort noise packet: from its timestamp on, what does not come is not missing.
@@ -130,13 +144,13 @@ class JitterBuffer(Generic[P]):
             arrival_s: As in `put`.
             comfort: The payload (RFC 3389), returned with the silence.
         """
-        place = self._line.place(timestamp)
-        transit = round(arrival_s * self._rate_hz) - place
-        if self._line.is_elsewhere(transit, self._delay.fastest_units):
-            self._discarded += 1
+        arrival = round(arrival_s * self._rate_hz)
+        place = self._line.place(timestamp, arrival, self._delay.fastest_units)
+        if place is None:
+            self._counts.discarded += 1
             return
         if not self._numbers.note(seq):
-            self._duplicate += 1
+            self._counts.duplicate += 1
             return
         if self._line.newest_place is None:  # the stream begins with a pause
             self._comfort = comfort
@@ -173,7 +187,13 @@ class JitterBuffer(Generic[P]):
         self._now = now
         if not self._is_playing and not (self._held and self._start()):
             return (Silence(self._tick, self._comfort),)
-        if self._holds_back():
+        was_silent, self._is_silent = self._is_silent, False
+        fastest = self._delay.fastest_units
+        assert fastest is not None  # as in `_depth`
+        excess = now - fastest - self._head - self._target
+        if 0 <= excess < self._tick and self._played_until >= self._head:
+            self.wants_silence = False  # as deep as it should be, and nothing to go back to
+        elif self._holds_back(excess, was_silent=was_silent):
             return (self._instead(self._tick, self._head),)
         return self._advance()
 
@@ -188,10 +208,10 @@ class JitterBuffer(Generic[P]):
             as from `take`, to be played instead.
         """
         self._is_silent = True
-        is_deep = self._is_playing and self._depth() >= self._target()
+        is_deep = self._is_playing and self._depth() >= self._target
         if not is_deep or not (self._is_paused or covers(self._held, self._head)):
             return None
-        self._shortened += self._tick
+        self._counts.shortened_units += self._tick
         return self._advance()
 
     def restart(self) -> None:
@@ -200,31 +220,28 @@ class JitterBuffer(Generic[P]):
         The depth stays what the network asked for; all counters go on.
         """
         self._line.restart()
-        self._discarded += len(self._held) - self._is_under_way
-        self._restarts += 1
+        self._counts.discarded += len(self._held) - self._is_under_way
+        self._counts.restarts += 1
         self._begin()
         self._delay.restart()
 
     def statistics(self) -> JitterStatistics:
         """Return all counters; they only grow, but for `lost` when a packet is late instead."""
         depth = self._depth() + self._tick if self._is_playing else 0  # at the tick to come
-        return JitterStatistics(
-            depth_ms=depth / self._units_per_ms,
-            target_ms=self._target() / self._units_per_ms,
-            received=self._received,
-            reordered=self._reordered,
-            late=self._late,
-            lost=max(self._missing - self._late, 0),
-            duplicate=self._duplicate,
-            discarded=self._discarded + self._line.discarded,
-            restarts=self._restarts,
-            concealed_ms=self._concealed // self._units_per_ms,
-            grown_ms=self._grown // self._units_per_ms,
-            shortened_ms=self._shortened // self._units_per_ms,
+        return self._counts.statistics(
+            depth, self._target, self._line.discarded, self._units_per_ms
         )
 
+    def _meet_stray(self, stray: Arrival[P]) -> None:
+        """Begin a new time line with a packet that is elsewhere, if the one before agrees."""
+        before = self._line.meet_stray(stray)
+        if before is not None:
+            self.restart()
+            self.put(*before)
+            self.put(*stray)
+
     def _hold(self, new: Audio[P] | Pause) -> None:
-        """Put a packet in its place among those that wait."""
+        """Put a packet in its place among those that wait, and make room for it."""
         held = self._held
         insert(held, new)
         while held[-1].place - held[0].place > self._max_held or len(held) > MAX_HELD_PACKETS:
@@ -234,11 +251,8 @@ class JitterBuffer(Generic[P]):
         """Give up the oldest packet for want of room; a pause begins."""
         if isinstance(self._held[0], Pause):
             return self._leave_behind()
-        self._discarded += not self._is_under_way
-        self._missing += self._numbers.play(self._pop().seq)
-
-    def _target(self) -> int:
-        return self._delay.depth_units(self._packet_length)
+        self._counts.discarded += not self._is_under_way
+        self._counts.missing += self._numbers.play(self._pop().seq)
 
     def _depth(self) -> int:
         """Return how long ago the head's audio could have arrived."""
@@ -249,19 +263,15 @@ class JitterBuffer(Generic[P]):
     def _start(self) -> bool:
         """Set the head to the first packet, once that has waited for the depth."""
         self._head = self._played_until = self._held[0].place
-        self._is_playing = self._depth() >= self._target()
+        self._is_playing = self._depth() >= self._target
         return self._is_playing
 
-    def _holds_back(self) -> bool:
+    def _holds_back(self, excess: int, *, was_silent: bool) -> bool:
         """Bring the depth nearer to its target; return whether the head stays for this tick."""
-        was_silent, self._is_silent = self._is_silent, False
-        target = self._target()
-        depth = self._depth()
-        if depth > self._max_held:
-            self._cut(depth - target)
+        if self._target + excess > self._max_held:
+            self._cut(excess)
             return True  # what is concealed joins the two sides of the cut
-        depth += self._step_back(target, depth)
-        shortfall = target - depth
+        shortfall = -excess - self._step_back(excess)
         self.wants_silence = shortfall > 0 or shortfall <= -self._tick
         if shortfall <= 0 or (shortfall <= self._tick and not was_silent):
             return False
@@ -269,10 +279,10 @@ class JitterBuffer(Generic[P]):
         # ones. What is missing anyway becomes the growth, if it comes, by a step back.
         if self._run >= 2 or not (self._is_paused or covers(self._held, self._head)):
             return False
-        self._grown += self._tick
+        self._counts.grown_units += self._tick
         return True
 
-    def _step_back(self, target: int, depth: int) -> int:
+    def _step_back(self, excess: int) -> int:
         """Go back to late audio that still continues what was played last; return how far.
 
         Where the depth has to grow, this grows it by what was concealed already, and nothing is
@@ -283,15 +293,15 @@ class JitterBuffer(Generic[P]):
             return 0
         start = max(self._held[0].place, self._played_until)
         back = self._head - start
-        if back <= 0 or (depth >= target and covers(self._held, self._head)):
+        if back <= 0 or (excess >= 0 and covers(self._held, self._head)):
             return 0
         self._head = start
-        self._grown += back
-        if depth + back > MAX_DEPTH_MS * self._units_per_ms:
+        self._counts.grown_units += back
+        if self._target + excess + back > MAX_DEPTH_MS * self._units_per_ms:
             # Not a late packet but a later stream, such as one that stopped and went on with its
             # timestamps: its time is counted from here.
-            self._delay.restart(self._now - start - target)
-            return target - depth
+            self._delay.restart(self._now - start - self._target)
+            return -excess
         return back
 
     def _cut(self, excess: int) -> None:
@@ -302,42 +312,45 @@ class JitterBuffer(Generic[P]):
             self._discard_first()
 
     def _advance(self) -> tuple[Piece[P], ...]:
+        """Return what the next tick is made of, and move the head past it."""
+        held = self._held
+        until = self._head + self._tick
         pieces: list[Piece[P]] = []
-        wanted = self._tick
-        while wanted:
-            piece = self._next(wanted)
-            pieces.append(piece)
-            self._head += piece.length_units
-            if isinstance(piece, Packet):
-                self._played_until = self._head
-            wanted -= piece.length_units
+        while (head := self._head) < until:
+            while held and held[0].end <= head:
+                self._leave_behind()
+            first = held[0] if held else None
+            if first is None or first.place > head:
+                piece = self._absent(first, until - head)
+                pieces.append(piece)
+                self._head += piece.length_units
+                continue
+            assert isinstance(first, Audio)  # a pause has no length, so the head is never in one
+            is_new = not self._is_known
+            if not self._is_under_way:
+                self._counts.missing += self._numbers.play(first.seq)
+            end = first.end
+            if end > until:
+                end = until
+                self._is_under_way = self._is_known = True
+            else:
+                self._is_under_way = self._is_known = False
+                del held[0]
+            self._head = self._played_until = end
+            self._is_paused = False
+            self._comfort = None
+            self._run = self._run_units = 0
+            fields = first.payload, head - first.place, end - head, is_new
+            pieces.append(tuple.__new__(Packet, fields))  # why not by name: see `put`
         return tuple(pieces)
 
-    def _next(self, wanted: int) -> Piece[P]:
-        """Return what is at the head, at most `wanted`."""
-        held = self._held
-        while held and held[0].end <= self._head:
-            self._leave_behind()
-        if not held:
-            if self._run_units >= STOPPED_MS * self._units_per_ms:
-                self._is_paused = True
-            return self._instead(wanted, self._head + wanted)
-        first = held[0]
-        offset = self._head - first.place
-        if isinstance(first, Pause) or offset < 0:
-            return self._before(first, min(wanted, -offset))
-        is_new = not self._is_known
-        if not self._is_under_way:
-            self._missing += self._numbers.play(first.seq)
-        length = min(wanted, first.end - self._head)
-        if self._head + length < first.end:
-            self._is_under_way = self._is_known = True
-        else:
-            self._pop()
-        self._is_paused = False
-        self._comfort = None
-        self._run = self._run_units = 0
-        return Packet(first.payload, offset, length, is_new)
+    def _absent(self, first: Audio[P] | Pause | None, wanted: int) -> Piece[P]:
+        """Return what is heard up to the first packet held, at most `wanted`."""
+        if first is not None:
+            return self._before(first, min(wanted, first.place - self._head))
+        if self._run_units >= STOPPED_MS * self._units_per_ms:
+            self._is_paused = True
+        return self._instead(wanted, self._head + wanted)
 
     def _pop(self) -> Audio[P] | Pause:
         self._is_under_way = self._is_known = False
@@ -347,9 +360,9 @@ class JitterBuffer(Generic[P]):
         """Begin the pause that the head has come to, or give up a packet that it has passed."""
         first = self._pop()
         if isinstance(first, Audio):
-            self._late += 1
+            self._counts.late += 1
             return
-        self._missing += self._numbers.play(first.seq)
+        self._counts.missing += self._numbers.play(first.seq)
         self._is_paused = True
         self._comfort = first.comfort
 
@@ -372,7 +385,7 @@ class JitterBuffer(Generic[P]):
     def _lost(self, length: int, until: int) -> Lost[P]:
         self._run += 1
         self._run_units += length
-        self._concealed += length
+        self._counts.concealed_units += length
         first = self._held[0] if self._held else None
         if not isinstance(first, Audio) or first.place != until:
             return Lost(length, self._run)

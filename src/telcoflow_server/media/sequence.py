@@ -14,30 +14,36 @@ _MASK = (1 << WINDOW) - 1
 
 
 class SequenceNumbers:
-    """The extended sequence numbers of one time line, as bits behind the highest one."""
+    """The extended sequence numbers of one time line, as bits behind the highest one.
+
+    Attributes:
+        highest: The number noted that is above all others, of late; None before the first. To be
+            read only.
+    """
 
     def __init__(self) -> None:
-        self._highest: int | None = None
+        self.highest: int | None = None
         self._seen = 0  # bit n: the highest less n
         self._passed = 0  # likewise: seen, and of no audio
         self._played: int | None = None
 
     def note(self, seq: int) -> bool:
         """Note that a number came; return whether for the first time."""
-        highest = self._highest
+        highest = self.highest
         if highest is None or not -WINDOW < seq - highest <= MAX_DROPOUT:
             # The first one, or so far off that the sender has begun to count anew.
-            self._highest = seq
+            self.highest = seq
             self._seen = 1
             self._passed = 0
             self._played = None
             return True
         ahead = seq - highest
         if ahead > 0:
-            self._highest = seq
-            kept = min(ahead, WINDOW)
+            self.highest = seq
+            kept = ahead if ahead < WINDOW else WINDOW
             self._seen = (self._seen << kept | 1) & _MASK
-            self._passed = self._passed << kept & _MASK
+            if self._passed:
+                self._passed = self._passed << kept & _MASK
             return True
         bit = 1 << -ahead
         is_new = not self._seen & bit
@@ -47,26 +53,26 @@ class SequenceNumbers:
     def pass_over(self, seq: int) -> None:
         """Note that a number came and will not be played."""
         self.note(seq)
-        assert self._highest is not None  # noted just now
-        self._passed |= 1 << self._highest - seq
-
-    def is_behind(self, seq: int) -> bool:
-        """Whether a higher number came before."""
-        return self._highest is not None and seq < self._highest
+        assert self.highest is not None  # noted just now
+        self._passed |= 1 << self.highest - seq
 
     def missing_before(self, seq: int) -> int:
         """Return how many numbers between the last played one and `seq` have no packet to play."""
-        if self._played is None or self._highest is None:
+        if self._played is None or self.highest is None:
             return 0
         between = seq - self._played - 1
         if between <= 0 or not self._passed:
             return max(between, 0)
-        passed = self._passed >> max(self._highest - seq + 1, 0) & (1 << between) - 1
+        passed = self._passed >> max(self.highest - seq + 1, 0) & (1 << between) - 1
         return between - passed.bit_count()
 
     def play(self, seq: int) -> int:
         """Note that `seq` is being played; return `missing_before`."""
+        played = self._played
+        if played is not None and seq == played + 1:
+            self._played = seq
+            return 0
         missing = self.missing_before(seq)
-        if self._played is None or seq > self._played:
+        if played is None or seq > played:
             self._played = seq
         return missing

@@ -36,6 +36,7 @@ class TimeLine(Generic[P]):
     Attributes:
         newest_place: That timestamps are unwrapped from; None before the first packet.
         discarded: Packets that were on no time line.
+        stray: The last packet that was elsewhere, until another one comes. To be read only.
     """
 
     def __init__(self, clock_rate_hz: int) -> None:
@@ -43,21 +44,32 @@ class TimeLine(Generic[P]):
         self._jump_units = JUMP_S * clock_rate_hz
         self.newest_place: int | None = None
         self.discarded = 0
-        self._stray: Arrival[P] | None = None
+        self.stray: Arrival[P] | None = None
 
     def restart(self) -> None:
         """Begin another time line."""
         self.newest_place = None
         self.forget_stray()
 
-    def place(self, timestamp: int) -> int:
-        """Return a timestamp without its wrap: the place nearest to the newest one."""
-        newest = self.newest_place
-        return timestamp if newest is None else newest + advance_between(newest, timestamp)
+    def place(self, timestamp: int, arrival_units: int, fastest_units: int | None) -> int | None:
+        """Return a timestamp without its wrap: the place nearest to the newest one.
 
-    def is_elsewhere(self, transit_units: int, fastest_units: int | None) -> bool:
-        """Whether a packet's time is too far from all the others'."""
-        return fastest_units is not None and abs(transit_units - fastest_units) > self._jump_units
+        Args:
+            timestamp: Of 32 bits.
+            arrival_units: When it came.
+            fastest_units: The least transit of late; None before the first packet.
+
+        Returns:
+            None: elsewhere, at a time too far from all the others'.
+        """
+        place, newest = timestamp, self.newest_place
+        if newest is not None:  # `advance_between`, for each packet
+            place = newest + (timestamp - newest + _HALF & _MASK) - _HALF
+        if fastest_units is not None:
+            excess = arrival_units - place - fastest_units
+            if not -self._jump_units <= excess <= self._jump_units:
+                return None
+        return place
 
     def meet_stray(self, stray: Arrival[P]) -> Arrival[P] | None:
         """Keep a packet that is elsewhere.
@@ -66,21 +78,21 @@ class TimeLine(Generic[P]):
             The one before, if that was elsewhere too and agrees: they begin a new time line. One
             alone is an error: the rule of RFC 3550 A.1, applied to timestamps.
         """
-        before = self._stray
+        before = self.stray
         if before is not None and before.seq != stray.seq:
             elapsed = round((stray.arrival_s - before.arrival_s) * self._rate_hz)
             advance = advance_between(before.timestamp, stray.timestamp)
             if abs(elapsed - advance) <= self._jump_units:
-                self._stray = None
+                self.stray = None
                 return before
         self.forget_stray()
-        self._stray = stray
+        self.stray = stray
         return None
 
     def forget_stray(self) -> None:
         """Discard what was kept: the next packet did not agree."""
-        if self._stray is not None:
-            self._stray = None
+        if self.stray is not None:
+            self.stray = None
             self.discarded += 1
 
 

@@ -36,10 +36,7 @@ Waiting = list[Audio[P] | Pause]
 
 def insert(waiting: Waiting[P], new: Audio[P] | Pause) -> None:
     """Put a packet in its place, after those that have the same one."""
-    if not waiting or new.place >= waiting[-1].place:
-        waiting.append(new)
-    else:
-        insort(waiting, new, key=lambda held: held.place)
+    insort(waiting, new, key=lambda held: held.place)
 
 
 def covers(waiting: Waiting[P], place: int) -> bool:

@@ -14,6 +14,10 @@ class MediaDeadline:
     Args:
         timeout_s: How long nothing may come, above 0.
 
+    Attributes:
+        at_s: When the call is dead if nothing comes, monotonic seconds; None while not running.
+            To be read only.
+
     Raises:
         ValueError: the timeout is not above 0.
     """
@@ -22,22 +26,17 @@ class MediaDeadline:
         if not timeout_s > 0:
             raise ValueError(f"timeout must be above 0 s, not {timeout_s}")
         self._timeout_s = timeout_s
-        self._at_s: float | None = None
-
-    @property
-    def at_s(self) -> float | None:
-        """When the call is dead if nothing comes, monotonic seconds; None while not running."""
-        return self._at_s
+        self.at_s: float | None = None
 
     def expect(self, now_s: float) -> None:
         """Media is due from now on: the call was answered or resumed. Restarts the time."""
-        self._at_s = now_s + self._timeout_s
+        self.at_s = now_s + self._timeout_s
 
     def suspend(self) -> None:
         """No media is due: the far end holds the call or may not send."""
-        self._at_s = None
+        self.at_s = None
 
     def note_media(self, now_s: float) -> None:
         """RTP or RTCP of the far end arrived."""
-        if self._at_s is not None:
-            self._at_s = now_s + self._timeout_s
+        if self.at_s is not None:
+            self.at_s = now_s + self._timeout_s

@@ -63,6 +63,10 @@ class Latch:
         is_peer_trusted: Whether the signalling peer is known, as a trunk or by a password, so
             that media may be sent to any other machine it names before anything comes from
             there.
+
+    Attributes:
+        destination: Where to send; None while nothing justifies sending anywhere. Asked for
+            every tick and changed seldom, so it is chosen when it changes. To be read only.
     """
 
     def __init__(
@@ -78,6 +82,7 @@ class Latch:
         self._last_stranger: Address | None = None
         self._announced = _usable(announced)
         self._peer = _host(peer_host)
+        self.destination = self._choose()
 
     def admit(self, source: Address) -> bool:
         """Return whether a packet from this address is the far end's.
@@ -118,24 +123,12 @@ class Latch:
         self._announced, self._peer = usable, peer
         if self._source is not None and usable is not None and self._same(self._source, usable):
             self._trust = _Trust.ANNOUNCED  # it sends from there already
-            return
-        self._former = self._source or self._former
-        self._source = None
-        self._trust = _Trust.STRANGER
-        self._packets_of_source = 0
-
-    @property
-    def destination(self) -> Address | None:
-        """Where to send; None while nothing justifies sending anywhere.
-
-        The latched source, or before there is one the announced address, if it is the signalling
-        peer's own or the peer is trusted. Thus nobody can point our media at a third party.
-        """
-        if self._trust > _Trust.FORMER:
-            return self._source
-        if self._announced is not None and self._is_justified(self._announced):
-            return self._announced
-        return self._source
+        else:
+            self._former = self._source or self._former
+            self._source = None
+            self._trust = _Trust.STRANGER
+            self._packets_of_source = 0
+        self.destination = self._choose()
 
     def statistics(self) -> LatchStatistics:
         """Return who sent."""
@@ -146,6 +139,18 @@ class Latch:
             strangers=self._strangers,
             last_stranger=self._last_stranger,
         )
+
+    def _choose(self) -> Address | None:
+        """Return where to send.
+
+        The latched source, or before there is one the announced address, if it is the signalling
+        peer's own or the peer is trusted. Thus nobody can point our media at a third party.
+        """
+        if self._trust > _Trust.FORMER:
+            return self._source
+        if self._announced is not None and self._is_justified(self._announced):
+            return self._announced
+        return self._source
 
     def _is_justified(self, announced: Address) -> bool:
         """Whether signalling alone is reason enough to send there."""
@@ -162,6 +167,7 @@ class Latch:
         # The announced address is final at once: there is none better.
         self._packets_of_source = 1
         self._admitted += 1
+        self.destination = self._choose()
 
     def _trust_in(self, source: Address) -> _Trust:
         host = _host(source[0])

@@ -21,6 +21,8 @@ _EXTENSION = struct.Struct("!HH")
 _HEADER_BYTES = _HEADER.size
 _WORD_BYTES = 4
 
+_PLAIN = VERSION << 6
+"""The first octet of what phones send: nothing but a header and a payload."""
 _PADDED = 0x20
 _EXTENDED = 0x10
 _CSRC_COUNT = 0x0F
@@ -39,15 +41,6 @@ class RtpError(Exception):
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
-
-
-def signed_distance(from_value: int, to_value: int, modulus: int) -> int:
-    """Return how far `to_value` lies after `from_value` on a circle; below 0 when before.
-
-    The shorter way round counts: the result is in [-modulus / 2, modulus / 2).
-    """
-    half = modulus >> 1
-    return (to_value - from_value + half) % modulus - half
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +99,10 @@ class RtpPacket(NamedTuple):
         if flags >> 6 != VERSION:
             raise RtpError("not version 2")
         pt, marker = marker_pt & _PAYLOAD_TYPE, marker_pt >= _MARKED
-        if flags == VERSION << 6:  # what phones send
-            return cls(pt, seq, ts, ssrc, data[_HEADER_BYTES:], marker)
+        if flags == _PLAIN:
+            # Not `cls(...)`: that is a function in Python, and this is for every leg and tick.
+            fields = pt, seq, ts, ssrc, data[_HEADER_BYTES:], marker, (), None, 0
+            return tuple.__new__(cls, fields)
         csrcs, extension, begin = _parse_rest_of_header(flags, data)
         padding_bytes = 0
         if flags & _PADDED:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from telcoflow_server.rtp.packet import SEQ_MODULUS, TS_MODULUS, RtpPacket, signed_distance
+from telcoflow_server.rtp.packet import SEQ_MODULUS, TS_MODULUS, RtpPacket
 from telcoflow_server.rtp.rtcp import ReportBlock, SenderReport, middle_of
 
 MAX_DROPOUT = 3_000
@@ -20,6 +20,8 @@ MAX_MISORDER = 100
 """A packet that is fewer behind is reordered; of more, a restart (RFC 3550 A.1)."""
 
 _SEEN_MASK = (1 << MAX_MISORDER) - 1
+_SEQ_MASK, _HALF_SEQ = SEQ_MODULUS - 1, SEQ_MODULUS >> 1
+_TS_MASK, _HALF_TS = TS_MODULUS - 1, TS_MODULUS >> 1
 _MAX_CUMULATIVE_LOST = (1 << 23) - 1
 _DELAY_UNITS_PER_S = 65_536
 
@@ -157,14 +159,49 @@ class RtpReceiver:
             Two packets: this one proved the one before.
         """
         line = self._line
-        if line is not None and packet.ssrc == line.ssrc:
-            ahead = signed_distance(line.highest_seq, packet.seq, SEQ_MODULUS)
-            if -MAX_MISORDER < ahead < MAX_DROPOUT:
-                if not line.has_left:
-                    self._refuse_candidate()
-                sequenced = self._receive_of(line, packet, ahead, now_s)
-                return () if sequenced is None else (sequenced,)
-        return self._receive_unproven(packet, now_s)
+        if line is None or packet.ssrc != line.ssrc:
+            return self._receive_unproven(packet, now_s)
+        # The shorter way round, here and below: the numbers are on a circle.
+        ahead = (packet.seq - line.highest_seq + _HALF_SEQ & _SEQ_MASK) - _HALF_SEQ
+        if not -MAX_MISORDER < ahead < MAX_DROPOUT:
+            return self._receive_unproven(packet, now_s)
+        if self._candidate is not None and not line.has_left:
+            self._refuse_candidate()
+        line.received += 1
+        seq = line.highest_seq + ahead
+        if ahead > 0:
+            line.seen = (line.seen << ahead | 1) & _SEEN_MASK
+            line.highest_seq = seq
+        elif not self._note_behind(line, seq):
+            return ()
+        line.unique += 1
+        clock_rate_hz = self._clock_rates_hz.get(packet.pt)
+        if clock_rate_hz is None:
+            self._foreign += 1
+            return ()
+        if packet.pt != self._pt or clock_rate_hz != line.clock_rate_hz:
+            self._change_payload(line, packet.pt, clock_rate_hz)
+        latest_ts = line.latest_ts
+        ts = latest_ts + (packet.ts - latest_ts + _HALF_TS & _TS_MASK) - _HALF_TS
+        if ahead >= 0:
+            line.latest_ts = ts
+        measured = self._measured
+        if measured is None:
+            self._measured = now_s, ts
+        elif ts != measured[1]:
+            # RFC 3550 A.8. Deviation: a packet with the timestamp of the one before is left out.
+            # All packets of a telephone event share one (RFC 4733 §2.2.1), and would read as
+            # jitter of its length.
+            self._measured = now_s, ts
+            difference = (now_s - measured[0]) * clock_rate_hz - (ts - measured[1])
+            line.jitter_units += (abs(difference) - line.jitter_units) / 16
+            jitter_s = line.jitter_units / clock_rate_hz
+            if jitter_s > self._max_jitter_s:
+                self._max_jitter_s = jitter_s
+        self._packets += 1
+        self._octets += len(packet.payload)
+        fields = packet, seq, ts, line.stream, now_s
+        return (tuple.__new__(SequencedPacket, fields),)  # why not by name: see `RtpPacket.parse`
 
     def note_report(self, report: SenderReport, now_s: float) -> None:
         """Remember a sender report, for the next report block."""
@@ -252,55 +289,29 @@ class RtpReceiver:
         self._streams += 1
         self._candidate = None
         self._measured = None
-        self._line = line = _Line(first[0], self._streams)
-        pair = (
-            self._receive_of(line, first[0], 0, first[1]),
-            self._receive_of(line, packet, 1, now_s),
-        )
-        return tuple(sequenced for sequenced in pair if sequenced is not None)
+        self._line = _Line(first[0], self._streams)
+        return self.receive(*first) + self.receive(packet, now_s)
 
     def _refuse_candidate(self) -> None:
         if self._candidate is not None:
             self._unproven += 1
             self._candidate = None
 
-    def _receive_of(
-        self, line: _Line, packet: RtpPacket, ahead: int, now_s: float
-    ) -> SequencedPacket | None:
-        """Take a packet of the line, so many sequence numbers after its highest."""
-        line.received += 1
-        seq = line.highest_seq + ahead
-        if ahead > 0:
-            line.seen = line.seen << ahead & _SEEN_MASK
-            line.highest_seq = seq
-            bit = 1
-        else:
-            bit = 1 << -ahead
-            if line.seen & bit:
-                self._duplicates += 1
-                return None
-            self._reordered += ahead < 0
-            # Sent before the packet by which the line was found: expected from here on.
-            line.base_seq = min(line.base_seq, seq)
+    def _note_behind(self, line: _Line, seq: int) -> bool:
+        """Note a number that is not above the highest; return whether for the first time."""
+        behind = line.highest_seq - seq
+        bit = 1 << behind
+        if line.seen & bit:
+            self._duplicates += 1
+            return False
+        self._reordered += behind > 0
+        # Sent before the packet by which the line was found: expected from here on.
+        line.base_seq = min(line.base_seq, seq)
         line.seen |= bit
-        line.unique += 1
-        clock_rate_hz = self._clock_rates_hz.get(packet.pt)
-        if clock_rate_hz is None:
-            self._foreign += 1
-            return None
-        self._note_payload(line, packet.pt, clock_rate_hz)
-        ts = line.latest_ts + signed_distance(line.latest_ts, packet.ts, TS_MODULUS)
-        if ahead >= 0:
-            line.latest_ts = ts
-        self._measure_jitter(line, ts, now_s)
-        self._packets += 1
-        self._octets += len(packet.payload)
-        return SequencedPacket(packet, seq, ts, line.stream, now_s)
+        return True
 
-    def _note_payload(self, line: _Line, pt: int, clock_rate_hz: int) -> None:
-        """See whether the payload type changed, and with it the clock."""
-        if pt == self._pt and clock_rate_hz == line.clock_rate_hz:
-            return
+    def _change_payload(self, line: _Line, pt: int, clock_rate_hz: int) -> None:
+        """Go on with another payload type, or another clock, or both."""
         self._payload_changes += self._pt not in (-1, pt)
         self._pt = pt
         if line.clock_rate_hz not in (0, clock_rate_hz):
@@ -309,19 +320,3 @@ class RtpReceiver:
             line.jitter_units *= clock_rate_hz / line.clock_rate_hz
             self._measured = None
         line.clock_rate_hz = clock_rate_hz
-
-    def _measure_jitter(self, line: _Line, ts: int, now_s: float) -> None:
-        """Update the estimate with one packet (RFC 3550 A.8).
-
-        Deviation: a packet with the timestamp of the one before is left out. All packets of a
-        telephone event share one (RFC 4733 §2.2.1), and would read as jitter of its length.
-        """
-        before, self._measured = self._measured, (now_s, ts)
-        if before is None:
-            return
-        if before[1] == ts:
-            self._measured = before
-            return
-        difference = (now_s - before[0]) * line.clock_rate_hz - (ts - before[1])
-        line.jitter_units += (abs(difference) - line.jitter_units) / 16
-        self._max_jitter_s = max(self._max_jitter_s, line.jitter_units / line.clock_rate_hz)

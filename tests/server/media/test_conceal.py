@@ -305,6 +305,18 @@ def test_any_cutting_of_what_is_received_conceals_the_same(sizes: list[int]) -> 
     assert np.array_equal(whole.conceal(300), parts.conceal(300))
 
 
+@pytest.mark.parametrize("ticks", range(4, 16))
+def test_only_the_last_50_ms_before_a_loss_tell_what_is_heard_instead(ticks: int) -> None:
+    frames = voiced(8_000)[4_000 : 4_000 + 160 * ticks].reshape(-1, 160)
+    long, short = Concealer(8_000), Concealer(8_000)
+
+    for frame in frames:
+        long.play(frame)
+    short.play(frames[-4:].ravel())
+
+    assert np.array_equal(long.conceal(300), short.conceal(300))
+
+
 @given(cuts)
 def test_any_cutting_of_a_loss_conceals_the_same(sizes: list[int]) -> None:
     samples = voiced(8_000)[4_000:8_000]

@@ -174,6 +174,16 @@ def test_late_stream_is_played_rather_than_more_concealed(line: Line) -> None:
     assert statistics.grown_ms == statistics.concealed_ms == 40
 
 
+def test_late_stream_is_played_at_once_where_the_depth_was_what_it_should_be(line: Line) -> None:
+    line.settle()
+    line.put(0)
+    line.run(is_silent=True)  # one tick less: the depth is its target and less than a tick more
+    line.play("1 2 - - - - 3 4 5 6 7")
+
+    assert line.heard == "-2 -1 0 1 2 x x 3 4 5 6 7"
+    assert (line.statistics.late, line.statistics.grown_ms) == (0, 40)
+
+
 def test_stall_that_ends_in_a_burst_does_not_change_the_depth(line: Line) -> None:
     line.settle()
     line.play("0 1 2 - - - - - 3,4,5,6,7,8 9 10 11")
@@ -213,6 +223,16 @@ def test_more_than_there_is_room_for_drops_the_oldest(line: Line) -> None:
     assert line.heard == "x 26 27 28"
     assert line.statistics.discarded == 26
     assert (line.statistics.late, line.statistics.lost) == (0, 0)
+
+
+def test_there_is_no_room_for_more_than_so_long(line: Line) -> None:
+    for number in range(16):
+        line.put(number)
+    assert line.statistics.discarded == 0
+
+    line.put(16)
+
+    assert line.statistics.discarded == 1
 
 
 def test_packets_without_number_are_bounded_too(line: Line) -> None:

@@ -41,6 +41,16 @@ def test_depth_falls_in_silence_by_exactly_the_ticks_that_were_silent(line: Line
     assert (statistics.depth_ms, statistics.shortened_ms) == (50, 20)
 
 
+def test_silence_is_asked_for_until_the_depth_is_its_target(line: Line) -> None:
+    assert line.buffer.wants_silence
+    line.put(0)
+    line.run(is_silent=True)
+    line.put(1)
+    line.run()
+
+    assert not line.buffer.wants_silence
+
+
 def test_depth_falls_no_further_than_the_target(line: Line) -> None:
     for number in range(100):
         line.put(number)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import pytest
 
+from telcoflow_server.media.delay import START_DEPTH_MS
 from telcoflow_server.media.pieces import Lost, Packet
 from tests.support.jitter import Line
 
@@ -121,3 +122,13 @@ def test_change_of_length_goes_on_without_a_gap() -> None:
     assert lengths[:4] == [[160], [160], [160], [80, 80]]
     assert "x" not in line.heard
     assert line.statistics.lost == line.statistics.late == 0
+
+
+def test_long_packets_are_forgotten_with_their_source() -> None:
+    line = Line(ptime_ms=60)
+    stream(line, 60, ticks=9)
+    of_long_packets = line.statistics.target_ms
+
+    line.buffer.restart()
+
+    assert (of_long_packets, line.statistics.target_ms) == (62, START_DEPTH_MS)

@@ -28,21 +28,23 @@ def test_advance_is_the_shorter_way_around(before: int, advance: int) -> None:
 def test_first_place_is_the_timestamp_and_later_ones_go_on_past_the_wrap(
     line: TimeLine[None],
 ) -> None:
-    assert line.place(2**32 - 100) == 2**32 - 100
+    assert line.place(2**32 - 100, 0, None) == 2**32 - 100
 
     line.newest_place = 2**32 - 100
-    assert line.place(60) == 2**32 + 60
-    assert line.place(2**32 - 260) == 2**32 - 260
+    assert line.place(60, 0, None) == 2**32 + 60
+    assert line.place(2**32 - 260, 0, None) == 2**32 - 260
 
 
 def test_nothing_is_elsewhere_before_there_is_a_time_line(line: TimeLine[None]) -> None:
-    assert not line.is_elsewhere(10**9, None)
+    assert line.place(7, 10**9, None) == 7
 
 
 @pytest.mark.parametrize("sign", [-1, 1])
 def test_more_than_a_second_away_is_elsewhere(line: TimeLine[None], sign: int) -> None:
-    assert not line.is_elsewhere(500 + sign * JUMP_S * RATE_HZ, 500)
-    assert line.is_elsewhere(500 + sign * (JUMP_S * RATE_HZ + 1), 500)
+    arrival_units = 7 + 500 + sign * JUMP_S * RATE_HZ
+
+    assert line.place(7, arrival_units, 500) == 7
+    assert line.place(7, arrival_units + sign, 500) is None
 
 
 def test_two_strays_that_agree_begin_a_time_line(line: TimeLine[None]) -> None:
@@ -69,6 +71,6 @@ def test_restart_forgets_all_but_the_count(line: TimeLine[None]) -> None:
 
     line.restart()
 
-    assert line.place(2**32 - 1) == 2**32 - 1
+    assert line.place(2**32 - 1, 0, None) == 2**32 - 1
     assert line.discarded == 1
     assert line.meet_stray(arrival(11, 1_160, 0.02)) is None

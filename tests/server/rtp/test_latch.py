@@ -162,6 +162,17 @@ def test_new_address_is_sent_to_while_the_former_source_still_sends() -> None:
     assert latch.destination == (SBC, 9_500)
 
 
+def test_former_source_is_sent_to_again_when_signalling_names_it_again() -> None:
+    latch = Latch((SBC, 9_000), SBC)
+    admit(latch, (SBC, 9_000))
+    latch.renew((SBC, 9_500), SBC)
+    admit(latch, (SBC, 9_000), 1)
+
+    latch.renew((SBC, 9_000), SBC)
+
+    assert latch.destination == (SBC, 9_000)
+
+
 def test_nothing_is_sent_to_a_former_source_before_it_is_heard_again() -> None:
     latch = Latch(("192.168.1.5", 5_004), PHONE)
     admit(latch, (PHONE, 61_000))

@@ -12,7 +12,6 @@ from telcoflow_server.rtp.packet import (
     Extension,
     RtpError,
     RtpPacket,
-    signed_distance,
 )
 
 PLAIN = RtpPacket(pt=8, seq=0x1234, ts=0x5566_7788, ssrc=0xDEAD_BEEF, payload=b"\xd5" * 160)
@@ -126,21 +125,6 @@ def test_padding_may_be_all_there_is() -> None:
 def test_field_out_of_range_is_not_built(packet: RtpPacket) -> None:
     with pytest.raises(ValueError, match=r"must be|at most|out of range|whole"):
         packet.build()
-
-
-@pytest.mark.parametrize(
-    ("one", "other", "distance"),
-    [
-        (0, 0, 0),
-        (65_535, 0, 1),
-        (0, 65_535, -1),
-        (65_500, 20, 56),
-        (0, 32_767, 32_767),
-        (0, 32_768, -32_768),
-    ],
-)
-def test_distance_goes_the_shorter_way_round(one: int, other: int, distance: int) -> None:
-    assert signed_distance(one, other, SEQ_MODULUS) == distance
 
 
 def test_a_packet_never_shows_its_payload() -> None:

@@ -108,6 +108,20 @@ def test_packet_from_before_the_wrap_may_come_after_it() -> None:
     assert (statistics.reordered, statistics.lost, statistics.streams) == (1, 0, 1)
 
 
+@pytest.mark.parametrize(
+    ("ts", "distance"),
+    [(0, 0), (1, 1), (2**31 - 1, 2**31 - 1), (2**31, -(2**31)), (2**32 - 1, -1)],
+)
+def test_timestamps_go_the_shorter_way_round(ts: int, distance: int) -> None:
+    far = Far(first_ts=0)
+    far.bring([0])
+
+    packet = far.packet(1)._replace(ts=ts)
+    first, second = far.receiver.receive(packet, TICK_S)
+
+    assert second.ts - first.ts == distance
+
+
 def test_hours_of_packets_wrap_the_sequence_numbers_again_and_again(far: Far) -> None:
     far.bring(range(3 * SEQ_MODULUS // 1000))
     steps = range(0, 3 * SEQ_MODULUS, 1000)
