@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from telcoflow_server.codec.table import PCMU, Codec
-from telcoflow_server.legs.rtp import Address, RtpLeg, RtpSeed, RtpTerms
+from telcoflow_server.legs.rtp import RtpLeg
+from telcoflow_server.legs.rtp_terms import Address, RtpSeed, RtpTerms
 from telcoflow_server.rtp.packet import RtpPacket
 from tests.support.network import Impairment, Network
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from telcoflow_sdk.audio.format import TICK_MS
 from telcoflow_server.codec.stream import CodecError, Decoder, Encoder
 from telcoflow_server.codec.table import Codec
+from telcoflow_server.legs.rtp_terms import Address, RtpSeed, RtpTerms
 from telcoflow_server.media.hearing import Hearing
 from telcoflow_server.media.pieces import JitterStatistics
 from telcoflow_server.rtp.deadline import MediaDeadline
@@ -27,62 +28,11 @@ from telcoflow_server.rtp.reporter import Reporter, ReporterStatistics
 from telcoflow_server.rtp.rtcp import parse_compound
 from telcoflow_server.rtp.sender import RtpSender, SenderStatistics
 
-Address = tuple[str, int]
-"""Numeric host and port."""
-
 DEAD_AFTER_S = 60.0
 """A phone that sends nothing for so long, and is not on hold, is gone."""
 
-MAX_ENCODED_FRAMES = 3
-"""Frames of 20 ms that one packet of ours may hold: 60 ms."""
-
-
 Send = Callable[[bytes, Address], None]
 """Sends a datagram; never waits, never raises."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RtpTerms:
-    """What signalling has agreed on for one leg.
-
-    Attributes:
-        codec: Both ways.
-        pt: Its payload type.
-        digits_pt: Of telephone-event; None: not understood.
-        digits_clock_hz: Its clock rate.
-        noise_pt: Of comfort noise the far end may send; None: none.
-        remote: Where its SDP wants media; None: nowhere.
-        remote_rtcp: Likewise.
-        peer_host: Numeric host that signals.
-        is_peer_trusted: Whether that host is known, see `Latch`.
-        sends: Whether we may send.
-        receives: Whether something is to come.
-        ptime_ms: Of our packets: a multiple of 20 up to 60; others are rounded to one.
-    """
-
-    codec: Codec
-    pt: int
-    digits_pt: int | None
-    digits_clock_hz: int
-    noise_pt: int | None
-    remote: Address | None
-    remote_rtcp: Address | None
-    peer_host: str
-    is_peer_trusted: bool
-    sends: bool
-    receives: bool
-    ptime_ms: int
-
-
-@dataclass(frozen=True, slots=True)
-class RtpSeed:
-    """The random numbers a leg begins with (RFC 3550 §5.1, §8)."""
-
-    ssrc: int
-    seq: int
-    ts: int
-    cname: str
-    generator: np.random.Generator
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +77,7 @@ class RtpLeg:
         self, terms: RtpTerms, seed: RtpSeed, now_s: float, send: Send, send_rtcp: Send
     ) -> None:
         self._terms = terms
-        self._frames_per_packet = _frames_per_packet(terms)
+        self._frames_per_packet = terms.frames_per_packet
         self._seed = seed
         self._now_s = now_s
         self._send = send
@@ -138,7 +88,7 @@ class RtpLeg:
         self._expects_media = False
         self._due_s = now_s  # before it, `advance` has nothing to do
         self.is_dead = False
-        self._receiver = RtpReceiver(_clock_rates(terms))
+        self._receiver = RtpReceiver(terms.clock_rates_hz)
         self._sender = RtpSender(
             ssrc=seed.ssrc, seq=seed.seq, ts=seed.ts, clock_rate_hz=terms.codec.clock_rate_hz
         )
@@ -190,10 +140,10 @@ class RtpLeg:
         With a codec of another sample rate, whoever takes the frames must know beforehand.
         """
         before, self._terms = self._terms, terms
-        self._frames_per_packet = _frames_per_packet(terms)
+        self._frames_per_packet = terms.frames_per_packet
         self._latch.renew(terms.remote, terms.peer_host)
         self._rtcp_latch.renew(terms.remote_rtcp, terms.peer_host)
-        self._receiver.renegotiate(_clock_rates(terms))
+        self._receiver.renegotiate(terms.clock_rates_hz)
         if terms.codec is not before.codec:
             self._change_codec(before.codec, terms.codec)
         if terms.digits_clock_hz != before.digits_clock_hz:
@@ -394,19 +344,3 @@ _NOTHING = np.zeros(0, dtype=np.int16)
 
 def _latch_of(terms: RtpTerms, remote: Address | None) -> Latch:
     return Latch(remote, terms.peer_host, is_peer_trusted=terms.is_peer_trusted)
-
-
-def _frames_per_packet(terms: RtpTerms) -> int:
-    """Return how many frames a packet holds: an Opus payload is one, and L16 would be too long."""
-    if terms.codec.static_pt is None:
-        return 1
-    return max(1, min(terms.ptime_ms // TICK_MS, MAX_ENCODED_FRAMES))
-
-
-def _clock_rates(terms: RtpTerms) -> dict[int, int]:
-    rates = {terms.pt: terms.codec.clock_rate_hz}
-    if terms.digits_pt is not None:
-        rates[terms.digits_pt] = terms.digits_clock_hz
-    if terms.noise_pt is not None:
-        rates[terms.noise_pt] = terms.codec.clock_rate_hz
-    return rates

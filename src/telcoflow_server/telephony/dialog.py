@@ -17,7 +17,8 @@ import numpy as np
 from telcoflow_sdk.protocol.codes import EndReason
 from telcoflow_server.call.call import Call
 from telcoflow_server.codec.table import Codec, find
-from telcoflow_server.legs.rtp import RtpLeg, RtpSeed, RtpTerms
+from telcoflow_server.legs.rtp import RtpLeg
+from telcoflow_server.legs.rtp_terms import RtpSeed, RtpTerms
 from telcoflow_server.legs.sip import SipPhone
 from telcoflow_server.sip.accounts import Private
 from telcoflow_server.sip.agreement import Agreement, CodecDescription, LocalMedia

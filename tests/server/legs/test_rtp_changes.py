@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from telcoflow_server.codec.table import L16_CODECS, PCMA, PCMU, Codec
-from telcoflow_server.legs.rtp import RtpTerms
+from telcoflow_server.legs.rtp_terms import RtpTerms
 from telcoflow_server.rtp.dtmf import DIGIT_MS, TelephoneEvent
 from tests.support.rtp_legs import LEFT, RIGHT, Wire, aligned, terms
 from tests.support.tones import amplitudes, tone
