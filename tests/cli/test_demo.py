@@ -9,7 +9,7 @@ import pytest
 import telcoflow_server.cli.demo
 from telcoflow_server import speech
 from telcoflow_server.cli.demo import demo
-from tests.support.commands import telcoflow_finished
+from tests.support.commands import telcoflow_finished, telcoflow_here
 
 
 @pytest.mark.long
@@ -24,7 +24,7 @@ async def test_demo_leaves_recording_picture_and_table(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:In v4, passing bytes:DeprecationWarning")  # of aiohttp's form
+@pytest.mark.filterwarnings("ignore:In v4, passing bytes:DeprecationWarning")  # see test_call.py
 def test_a_shorter_demo_leaves_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -61,10 +61,10 @@ def check_recording(file: Path, least_samples: int) -> None:
     assert caller[0] < agent[0]
 
 
-async def test_demo_says_why_it_cannot_write(tmp_path: Path) -> None:
+def test_demo_says_why_it_cannot_write(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
 
-    finished = await telcoflow_finished("demo", "--out", tmp_path / "file")
+    finished = telcoflow_here("demo", "--out", tmp_path / "file")
 
     assert finished.exit_code == 1
     assert "The demo failed" in finished.stdout

@@ -14,6 +14,10 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from typer.testing import CliRunner
+
+from telcoflow_server.cli.commands import app
+
 ROOT = Path(__file__).parents[2]
 
 START_TIMEOUT_S = 15.0
@@ -104,6 +108,20 @@ async def telcoflow_finished(
     """Run the command line to its end."""
     async with telcoflow(*arguments, variables=variables) as process:
         return await process.finished()
+
+
+def telcoflow_here(*arguments: str | Path, variables: Mapping[str, str] | None = None) -> Finished:
+    """Run the command line to its end in this very process: nothing has to start for it.
+
+    For commands that end by themselves; not on an event loop, since they run one.
+    """
+    not_ours: dict[str, str | None] = {
+        name: None for name in os.environ if name.startswith("TELCOFLOW_")
+    }
+    result = CliRunner(env={**not_ours, **(variables or {})}).invoke(app, [*map(str, arguments)])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return Finished(result.exit_code, result.stdout, result.stderr)
 
 
 @asynccontextmanager
