@@ -173,25 +173,23 @@ def simulate(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("minutes", [20, pytest.param(60, marks=pytest.mark.long)])
 @pytest.mark.parametrize("drift_ppm", [-200.0, 200.0])
-def test_drift_is_absorbed_in_silence(drift_ppm: float, minutes: int) -> None:
-    """In an hour 720 ms: 36 ticks left out or put in, none of them while anybody speaks."""
-    drift_ms = 12 * minutes
+def test_drift_of_an_hour_is_absorbed_in_silence(drift_ppm: float) -> None:
+    """720 ms in all: 36 ticks left out or put in, none of them while anybody speaks."""
     buffer: JitterBuffer[int] = JitterBuffer(8_000)
     network = Network(Impairment(drift_ppm=drift_ppm, jitter_ms=10), seed=3)
 
-    depths = simulate(network, packets=3_000 * minutes, silent_every=5, buffer=buffer)
+    depths = simulate(network, packets=180_000, silent_every=5, buffer=buffer)
 
     statistics = buffer.statistics()
     assert (statistics.late, statistics.lost, statistics.discarded) == (0, 0, 0)
     assert max(depths[10:]) <= 80
     assert min(depths[10:]) >= 30
     if drift_ppm > 0:  # the far end is fast: it sends more than is played
-        assert drift_ms - 60 <= statistics.shortened_ms <= drift_ms + 60
+        assert 660 <= statistics.shortened_ms <= 780
         assert statistics.grown_ms == 0
     else:
-        assert drift_ms - 60 <= statistics.grown_ms <= drift_ms + 60
+        assert 660 <= statistics.grown_ms <= 780
         assert statistics.concealed_ms == statistics.grown_ms
 
 
