@@ -2,6 +2,8 @@
 .DEFAULT_GOAL := help
 SHELL := bash
 export PYTHON ?= python3
+# The tests start hundreds of interpreters: each would compile everything anew.
+unexport PYTHONDONTWRITEBYTECODE
 BIN := .venv/bin
 
 .PHONY: help
