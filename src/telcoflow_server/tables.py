@@ -230,7 +230,7 @@ def _made(
             raise SettingsError(f"{key}.{name}", f"must be {kind}{shown}") from None
     missing = [
         one.name
-        for one in fields(settings)  # type: ignore[arg-type]
+        for one in fields(settings)  # type: ignore[arg-type]  # no bound says "a dataclass"
         if one.default is MISSING and one.name not in values
     ]
     if missing:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -86,8 +87,13 @@ def modules(folder: str = "") -> list[Path]:
     return sorted((SRC / folder).rglob("*.py"))
 
 
-def imports(module: Path) -> Iterator[str]:
-    """Yield the full name of every module imported anywhere in a file."""
+@cache
+def imports(module: Path) -> tuple[str, ...]:
+    """Return the full name of every module imported anywhere in a file."""
+    return tuple(_imports(module))
+
+
+def _imports(module: Path) -> Iterator[str]:
     for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)

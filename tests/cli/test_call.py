@@ -7,7 +7,7 @@ import pty
 import signal
 import sys
 import wave
-from collections.abc import AsyncIterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,13 +17,17 @@ from telcoflow_server import speech
 from telcoflow_server.cli.commands import app
 from tests.support.commands import (
     START_TIMEOUT_S,
-    Sandbox,
     example,
-    sandbox,
+    shared_sandbox,
     telcoflow_finished,
+    telcoflow_here,
 )
 
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    # The command gives aiohttp's form bytes without a file name.
+    pytest.mark.filterwarnings("ignore:In v4, passing bytes:DeprecationWarning"),
+]
 
 KEYS = {
     "states",
@@ -36,18 +40,18 @@ KEYS = {
 }
 
 
-@pytest.fixture
-async def server() -> AsyncIterator[Sandbox]:
-    async with sandbox(variables={"TELCOFLOW_CALLS_RING_TIMEOUT_S": "2"}) as running:
-        yield running
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    with shared_sandbox(variables={"TELCOFLOW_CALLS_RING_TIMEOUT_S": "2"}) as url:
+        yield url
 
 
-async def test_json_is_one_object_with_the_promised_keys(server: Sandbox, tmp_path: Path) -> None:
+async def test_json_is_one_object_with_the_promised_keys(url: str, tmp_path: Path) -> None:
     heard = tmp_path / "heard.wav"
 
-    async with example("echo.py", server.url):
+    async with example("echo.py", url):
         finished = await telcoflow_finished(
-            "call", "--url", server.url, "--play", speech.GOODBYE, "--record", heard, "--json"
+            "call", "--url", url, "--play", speech.GOODBYE, "--record", heard, "--json"
         )
 
     assert finished.exit_code == 0, finished.stderr
@@ -62,23 +66,21 @@ async def test_json_is_one_object_with_the_promised_keys(server: Sandbox, tmp_pa
         assert recording.getnframes() > 0
 
 
-async def test_without_json_the_call_is_summed_up_for_people(server: Sandbox) -> None:
-    async with example("echo.py", server.url):
-        finished = await telcoflow_finished("call", "--url", server.url, "--hang-up-after", "0.3")
+async def test_without_json_the_call_is_summed_up_for_people(url: str) -> None:
+    async with example("echo.py", url):
+        finished = await telcoflow_finished("call", "--url", url, "--hang-up-after", "0.3")
 
     assert finished.exit_code == 0
     for words in ("states", "ANSWERED", "caller_hung_up", "gaps", "tick lateness", "p99"):
         assert words in finished.stdout
 
 
-async def test_callee_is_put_through_and_what_each_heard_is_kept(
-    server: Sandbox, tmp_path: Path
-) -> None:
+async def test_callee_is_put_through_and_what_each_heard_is_kept(url: str, tmp_path: Path) -> None:
     heard, callee_heard = tmp_path / "heard.wav", tmp_path / "callee-heard.wav"
 
-    async with example("handoff.py", server.url):
+    async with example("handoff.py", url):
         finished = await telcoflow_finished(
-            *("call", "--url", server.url, "--play", speech.GOODBYE, "--play-at", "2"),
+            *("call", "--url", url, "--play", speech.GOODBYE, "--play-at", "2"),
             *("--callee-play", speech.GOODBYE, "--callee-play", speech.GOODBYE),
             *("--record", heard, "--callee-record", callee_heard, "--hang-up-after", "4"),
         )
@@ -98,12 +100,10 @@ async def test_callee_is_put_through_and_what_each_heard_is_kept(
     ("behaviour", "code"), [("busy", "CALL_BUSY"), ("decline", "CALL_DECLINED")]
 )
 async def test_callee_who_does_not_come_leaves_the_call_a_good_one(
-    server: Sandbox, behaviour: str, code: str
+    url: str, behaviour: str, code: str
 ) -> None:
-    async with example("handoff.py", server.url):
-        finished = await telcoflow_finished(
-            "call", "--url", server.url, "--callee", behaviour, "--json"
-        )
+    async with example("handoff.py", url):
+        finished = await telcoflow_finished("call", "--url", url, "--callee", behaviour, "--json")
 
     assert finished.exit_code == 0, finished.stderr
     report = json.loads(finished.stdout)
@@ -112,12 +112,12 @@ async def test_callee_who_does_not_come_leaves_the_call_a_good_one(
 
 
 async def test_recording_of_a_callee_who_was_never_called_is_a_failure(
-    server: Sandbox, tmp_path: Path
+    url: str, tmp_path: Path
 ) -> None:
     file = tmp_path / "callee-heard.wav"
-    async with example("echo.py", server.url):
+    async with example("echo.py", url):
         finished = await telcoflow_finished(
-            *("call", "--url", server.url, "--hang-up-after", "0.3"),
+            *("call", "--url", url, "--hang-up-after", "0.3"),
             *("--callee", "answer", "--callee-record", file),
         )
 
@@ -127,17 +127,17 @@ async def test_recording_of_a_callee_who_was_never_called_is_a_failure(
     assert not file.exists()
 
 
-async def test_unanswered_call_exits_1_with_the_reason_on_stderr(server: Sandbox) -> None:
-    finished = await telcoflow_finished("call", "--url", server.url, "--json")
+def test_unanswered_call_exits_1_with_the_reason_on_stderr(url: str) -> None:
+    finished = telcoflow_here("call", "--url", url, "--json")
 
     assert finished.exit_code == 1
     assert json.loads(finished.stdout)["end_reason"] == "no_agent"
     assert "no agent took the call: start one" in finished.stderr
 
 
-async def test_ctrl_c_hangs_up_and_still_sums_up(server: Sandbox) -> None:
-    arguments = ("call", "--url", server.url, "--hang-up-after", "60")
-    async with example("echo.py", server.url):
+async def test_ctrl_c_hangs_up_and_still_sums_up(url: str) -> None:
+    arguments = ("call", "--url", url, "--hang-up-after", "60")
+    async with example("echo.py", url):
         exit_code, shown = await on_a_terminal(*arguments, ctrl_c_after="ANSWERED")
 
     assert exit_code == 0
@@ -149,31 +149,29 @@ async def test_ctrl_c_hangs_up_and_still_sums_up(server: Sandbox) -> None:
     ("content", "said"),
     [(b"junk", "not a WAV file; export it again as 16-bit PCM WAV"), (b"", "WAV")],
 )
-async def test_bad_sound_is_refused_with_what_to_do(
-    server: Sandbox, tmp_path: Path, content: bytes, said: str
+def test_bad_sound_is_refused_with_what_to_do(
+    url: str, tmp_path: Path, content: bytes, said: str
 ) -> None:
     sound = tmp_path / "sound.wav"
     sound.write_bytes(content)
 
-    finished = await telcoflow_finished("call", "--url", server.url, "--play", sound, "--json")
+    finished = telcoflow_here("call", "--url", url, "--play", sound, "--json")
 
     assert finished.exit_code == 1
     assert said in finished.stderr
     assert finished.stdout == ""
 
 
-async def test_wrong_key_is_refused_without_showing_it(server: Sandbox) -> None:
-    finished = await telcoflow_finished(
-        "call", "--url", server.url, variables={"TELCOFLOW_API_KEY": "wr0ng"}
-    )
+def test_wrong_key_is_refused_without_showing_it(url: str) -> None:
+    finished = telcoflow_here("call", "--url", url, variables={"TELCOFLOW_API_KEY": "wr0ng"})
 
     assert finished.exit_code == 1
     assert "UNAUTHORIZED" in finished.stderr
     assert "wr0ng" not in finished.stdout + finished.stderr
 
 
-async def test_no_sandbox_says_how_to_start_one() -> None:
-    finished = await telcoflow_finished("call", "--url", "ws://127.0.0.1:9")
+def test_no_sandbox_says_how_to_start_one() -> None:
+    finished = telcoflow_here("call", "--url", "ws://127.0.0.1:9")
 
     assert finished.exit_code == 1
     assert finished.stderr == (
@@ -209,9 +207,9 @@ def test_wrong_use_is_explained(arguments: list[str], said: str) -> None:
     assert said in " ".join(finished.stderr.replace("│", " ").split())
 
 
-async def test_terminal_shows_the_call_while_it_runs(server: Sandbox) -> None:
-    arguments = ("call", "--url", server.url, "--play", str(speech.GOODBYE), "--hang-up-after", "1")
-    async with example("echo.py", server.url):
+async def test_terminal_shows_the_call_while_it_runs(url: str) -> None:
+    arguments = ("call", "--url", url, "--play", str(speech.GOODBYE), "--hang-up-after", "1")
+    async with example("echo.py", url):
         exit_code, shown = await on_a_terminal(*arguments)
 
     assert exit_code == 0
@@ -231,9 +229,9 @@ async def test_terminal_shows_the_call_while_it_runs(server: Sandbox) -> None:
     assert "caller_hung_up" in summary
 
 
-async def test_terminal_shows_who_is_connected_and_who_hears_the_agent(server: Sandbox) -> None:
-    arguments = ("call", "--url", server.url, "--callee-play", str(speech.SENTENCE))
-    async with example("coach.py", server.url):
+async def test_terminal_shows_who_is_connected_and_who_hears_the_agent(url: str) -> None:
+    arguments = ("call", "--url", url, "--callee-play", str(speech.SENTENCE))
+    async with example("coach.py", url):
         exit_code, shown = await on_a_terminal(*arguments, "--hang-up-after", "1.5")
 
     assert exit_code == 0

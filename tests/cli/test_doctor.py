@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import resource
@@ -80,7 +81,9 @@ async def test_knows_a_running_server_from_a_taken_port() -> None:
         variables = {"TELCOFLOW_SERVER_PORT": port}
         running = await telcoflow_finished("doctor", "--json", variables=variables)
 
-    with socket.create_server(("127.0.0.1", int(port))):
+    # By a program that is no server of ours: it hangs up on whoever asks.
+    other = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", int(port))
+    async with other:
         taken = await telcoflow_finished(
             "doctor", "--json", "--url", server.url, variables=variables
         )

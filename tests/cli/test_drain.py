@@ -10,7 +10,14 @@ import aiohttp
 import pytest
 
 from tests.cli.test_sandbox import call_runs
-from tests.support.commands import example, sandbox, telcoflow, telcoflow_finished
+from tests.support.commands import (
+    example,
+    sandbox,
+    shared_sandbox,
+    telcoflow,
+    telcoflow_finished,
+    telcoflow_here,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -92,19 +99,19 @@ async def test_only_who_has_the_key_may(tmp_path: Path) -> None:
     assert key not in ended.stderr
 
 
-async def test_without_a_key_nobody_may(tmp_path: Path) -> None:
+def test_without_a_key_nobody_may(tmp_path: Path) -> None:
     config = tmp_path / "config.toml"
     config.write_text('[[connectors]]\nconnector_uuid = "a"\napi_key = "b"\n')
-    async with sandbox("--config", config) as server:
-        refused = await telcoflow_finished("drain", "--url", server.url)
+    with shared_sandbox("--config", config) as url:
+        refused = telcoflow_here("drain", "--url", url)
 
     assert refused.exit_code == 1
     assert "admin.key is not set (FORBIDDEN)" in refused.stderr
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1", "ws://127.0.0.1:1", "nonsense"])
-async def test_a_server_that_is_not_there_is_named(url: str) -> None:
-    finished = await telcoflow_finished("drain", "--url", url)
+def test_a_server_that_is_not_there_is_named(url: str) -> None:
+    finished = telcoflow_here("drain", "--url", url)
 
     assert finished.exit_code == 1
     assert url in finished.stderr

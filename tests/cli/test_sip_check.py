@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 
 from telcoflow_server.cli.commands import app
 from telcoflow_server.cli.sip_check import own_address
-from tests.support.commands import Running, telcoflow, telcoflow_finished
+from tests.support.commands import Running, telcoflow, telcoflow_here
 from tests.support.rtp_phone import RtpPhone, rtp_phone
 from tests.support.server import wav_samples
 from tests.support.sip_phone import PhoneCall, SipPhone, authorization, register
@@ -237,8 +237,8 @@ async def test_ctrl_c_ends_the_waiting_and_tells_what_is_known(tmp_path: Path) -
     assert list(findings) == ["registration"]
 
 
-async def test_findings_are_readable_without_json(tmp_path: Path) -> None:
-    finished = await telcoflow_finished(
+def test_findings_are_readable_without_json(tmp_path: Path) -> None:
+    finished = telcoflow_here(
         *("sip-check", "--host", "127.0.0.1", "--port", "0", "--wait", "1"),
         *("--record", tmp_path / "check.wav"),
     )
@@ -250,11 +250,11 @@ async def test_findings_are_readable_without_json(tmp_path: Path) -> None:
     assert not (tmp_path / "check.wav").exists()
 
 
-async def test_a_port_that_is_taken_is_said_in_one_line() -> None:
+def test_a_port_that_is_taken_is_said_in_one_line() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
-        finished = await telcoflow_finished("sip-check", "--host", "127.0.0.1", "--port", str(port))
+        finished = telcoflow_here("sip-check", "--host", "127.0.0.1", "--port", str(port))
 
     assert finished.exit_code == 1
     assert f"SIP cannot listen on 127.0.0.1 port {port}" in finished.stderr

@@ -16,7 +16,14 @@ from telcoflow_sdk.protocol.codes import EndReason
 from telcoflow_server.api.overview import EndedCall, LiveCall, Overview
 from telcoflow_server.call.report import Percentiles
 from telcoflow_server.cli.top import view
-from tests.support.commands import START_TIMEOUT_S, example, sandbox, telcoflow, telcoflow_finished
+from tests.support.commands import (
+    START_TIMEOUT_S,
+    example,
+    sandbox,
+    telcoflow,
+    telcoflow_finished,
+    telcoflow_here,
+)
 
 
 def overview(calls: int = 1, **more: object) -> Overview:
@@ -77,7 +84,9 @@ async def test_shows_the_calls_of_a_sandbox_once_without_a_terminal() -> None:
                     assert finished.exit_code == 0, finished.stderr
                     assert finished.stdout.count("\n") == 1
                     calls = json.loads(finished.stdout)["calls"]
-            table = await telcoflow_finished("top", "--url", server.url)
+            table = await telcoflow_finished(
+                "top", "--url", server.url, variables={"COLUMNS": "120"}
+            )
             calling.signal(signal.SIGINT)
             await calling.finished()
         after = await telcoflow_finished("top", "--url", server.url)
@@ -116,8 +125,8 @@ async def test_on_a_terminal_it_goes_on_until_told_to_stop() -> None:
         ("http://127.0.0.1:1", "'http://127.0.0.1:1' is no address such as ws://127.0.0.1:8080"),
     ],
 )
-async def test_says_in_one_line_where_no_server_is(url: str, said: str) -> None:
-    finished = await telcoflow_finished("top", "--url", url)
+def test_says_in_one_line_where_no_server_is(url: str, said: str) -> None:
+    finished = telcoflow_here("top", "--url", url)
 
     assert finished.exit_code == 1
     assert finished.stdout == ""

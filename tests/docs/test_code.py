@@ -8,7 +8,7 @@ import re
 import shlex
 import sys
 import textwrap
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from telcoflow_sdk import (
 )
 from telcoflow_sdk.protocol import codec
 from telcoflow_sdk.protocol.codes import NORMAL_END_REASONS
+from telcoflow_sdk.testing import Sandbox
 from telcoflow_server.api.overview import Overview
 from telcoflow_server.api.sandbox import LiveLine
 from telcoflow_server.api.script import CalleeRequest, PhoneRequest, ScriptRequest
@@ -38,6 +39,7 @@ from telcoflow_server.cli.commands import app
 from telcoflow_server.loading import load
 from tests.support.pages import ROOT, Block, blocks
 from tests.support.server import CONNECTOR, KEY, Caller, noise, sandbox
+from tests.support.traces import run_without_a_trace
 
 V2_CLIENT: dict[str, Callable[[bytes], Any]] = {
     "hello": codec.decode_hello,
@@ -103,24 +105,25 @@ async def test_agent_says_back_what_it_hears(block: Block, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("block", [b for b in PYTHON if b.kind == "fragment"], ids=ids)
-@pytest.mark.slow
-async def test_fragment_runs_in_a_call(block: Block) -> None:
+def test_fragment_runs_in_a_call(block: Block) -> None:
     namespace: dict[str, Any] = {"print": lambda *_: None}
     source = "async def fragment(call, client):\n" + textwrap.indent(block.text, "    ")
     exec(compile(source, block.name, "exec"), namespace)
-    async with sandbox() as server, aiohttp.ClientSession() as http:
-        config = TelcoflowClientConfig.sandbox(
-            api_key=KEY,
-            connector_uuid=CONNECTOR,
-            base_url=f"ws://127.0.0.1:{server.control_port}",
-        )
-        outcome: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    numbers = re.findall(r'client\.call\("([^"]+)"', block.text)
+
+    run_without_a_trace(run_fragment(namespace["fragment"], numbers))
+
+
+async def run_fragment(fragment: Callable[..., Awaitable[None]], numbers: list[str]) -> None:
+    outcome: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    async with Sandbox() as sandbox:
+        config = TelcoflowClientConfig.sandbox(**sandbox.credentials)
         async with TelcoflowClient(config) as client:
 
             @client.on(events.INCOMING_CALL)
             async def run(call: ActiveCall) -> None:
                 try:
-                    await namespace["fragment"](call, client)
+                    await fragment(call, client)
                 except (WSSCallClosedError, BufferClosedError):
                     outcome.set_result(None)  # the ordinary way for a handler to stop
                 except Exception as error:
@@ -128,11 +131,13 @@ async def test_fragment_runs_in_a_call(block: Block) -> None:
                 else:
                     outcome.set_result(None)
 
-            callee = {"behaviour": "answer", "after_ms": 0}
-            caller = await Caller(server, http).dial(
-                noise(12_000), hang_up_after_ms=800, callee=callee
-            )
-            await caller.ended()
+            sandbox.callee(after_s=0)
+            for number in numbers:
+                sandbox.callee(number, after_s=0)
+            caller = await sandbox.dial()
+            await caller.say(noise(12_000))
+            await caller.listen(0.3)
+            await caller.hang_up()
             await outcome
 
 
@@ -145,25 +150,27 @@ def docstring_examples() -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize(("file", "example"), docstring_examples())
-@pytest.mark.slow
-async def test_example_in_a_docstring_takes_a_call(file: str, example: str) -> None:
-    async with sandbox() as server, aiohttp.ClientSession() as http:
-        config = TelcoflowClientConfig.sandbox(
-            api_key=KEY,
-            connector_uuid=CONNECTOR,
-            base_url=f"ws://127.0.0.1:{server.control_port}",
-        )
-        namespace: dict[str, Any] = {**vars(telcoflow_sdk), "events": events, "config": config}
-        source = "async def example():\n" + textwrap.indent(example, "    ")
-        exec(compile(source, file, "exec"), namespace)
-        running = asyncio.create_task(namespace["example"]())
-        caller = await Caller(server, http).dial(noise(12_000), hang_up_after_ms=800)
-        report = await caller.ended()
-        running.cancel()
-        await asyncio.wait({running})
+def test_example_in_a_docstring_takes_a_call(file: str, example: str) -> None:
+    async def main() -> None:
+        async with Sandbox() as sandbox:
+            config = TelcoflowClientConfig.sandbox(**sandbox.credentials)
+            namespace: dict[str, Any] = {**vars(telcoflow_sdk), "events": events, "config": config}
+            source = "async def example():\n" + textwrap.indent(example, "    ")
+            exec(compile(source, file, "exec"), namespace)
+            running = asyncio.create_task(namespace["example"]())
+            caller = await sandbox.dial()
+            await caller.answered()
+            await caller.say(noise(12_000))
+            await caller.listen(0.3)
+            await caller.hang_up()
+            running.cancel()
+            await asyncio.wait({running})
 
-    assert running.cancelled(), "it runs until it is told to stop"
-    assert report["frames_from_agent"] > 0
+        assert running.cancelled(), "it runs until it is told to stop"
+        assert caller.report is not None
+        assert caller.report.frames_from_agent > 0
+
+    run_without_a_trace(main())
 
 
 @pytest.mark.parametrize("block", [b for b in PYTHON if not b.kind and not is_agent(b)], ids=ids)

@@ -272,9 +272,9 @@ async def _answered_call(
         endless_headers,
         upload_without_a_key,
         push_of_audio,
-        ping_flood,
+        pytest.param(ping_flood, marks=TAKES_LONG),
         talkative_deaf_agent,
-        deaf_agent,
+        pytest.param(deaf_agent, marks=TAKES_LONG),
         push_beyond_the_window,
         pytest.param(marks_without_end, marks=TAKES_LONG),
         pytest.param(deaf_client_of_v2, marks=TAKES_LONG),
@@ -296,6 +296,8 @@ async def test_an_offender_costs_at_most_two_mebibytes(
         assert peak - before <= OFFENDERS * ALLOWED_BYTES
 
 
+@pytest.mark.long
+@pytest.mark.timeout(60)
 async def test_a_thousand_connections_that_never_speak_are_closed() -> None:
     async with sandbox() as server:
         before = server.resident_bytes()

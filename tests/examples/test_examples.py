@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 import re
 import wave
-from collections.abc import AsyncIterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,7 @@ import pytest
 from telcoflow_server import speech
 from telcoflow_server.call.report import ClearReport
 from telcoflow_server.cli.measure import AUDIBLE, Samples, interruption, read_recording
-from tests.support.commands import ROOT, Sandbox, example, sandbox, telcoflow_finished
+from tests.support.commands import ROOT, example, shared_sandbox, telcoflow_finished
 from tests.support.tones import WINDOW_MS, amplitudes
 
 RATE_HZ = 24_000
@@ -47,17 +47,26 @@ class Ended:
         return self.entered_ms["ANSWERED"]
 
 
-@pytest.fixture
-async def server(tmp_path: Path) -> AsyncIterator[Sandbox]:
-    async with sandbox("--record-dir", tmp_path) as running:
-        yield running
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A sandbox, and where it leaves its recordings."""
+
+    url: str
+    folder: Path
 
 
-async def place(server: Sandbox, folder: Path, *arguments: str | Path) -> Ended:
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("recordings")
+    with shared_sandbox("--record-dir", folder) as url:
+        yield Server(url, folder)
+
+
+async def place(server: Server, *arguments: str | Path) -> Ended:
     finished = await telcoflow_finished("call", "--url", server.url, "--json", *arguments)
     assert finished.exit_code == 0, finished.stderr
     report = json.loads(finished.stdout)
-    said, heard = recording(folder / f"{report['call_id']}.wav")
+    said, heard = recording(server.folder / f"{report['call_id']}.wav")
     entered_ms = {one["name"]: one["at_ms"] for one in report["states"]}
     modes = [(one["mode"], one["at_ms"]) for one in report["modes"]]
     clears = [ClearReport(**clear) for clear in report["clears"]]
@@ -94,10 +103,10 @@ def test_every_example_is_run_below() -> None:
 
 
 @pytest.mark.slow
-async def test_echo_says_back_every_sample(server: Sandbox, tmp_path: Path) -> None:
+async def test_echo_says_back_every_sample(server: Server, tmp_path: Path) -> None:
     async with example("echo.py", server.url):
         call = await place(
-            server, tmp_path, "--play", speech.GOODBYE, "--play-at", "0.2", "--hang-up-after", "2"
+            server, "--play", speech.GOODBYE, "--play-at", "0.2", "--hang-up-after", "2"
         )
 
     assert np.array_equal(sounding(call.heard), sounding(call.said))
@@ -105,13 +114,13 @@ async def test_echo_says_back_every_sample(server: Sandbox, tmp_path: Path) -> N
 
 @pytest.mark.slow
 async def test_parrot_waits_for_a_pause_says_it_back_and_stops_when_talked_over(
-    server: Sandbox, tmp_path: Path
+    server: Server, tmp_path: Path
 ) -> None:
     # 3.3 s of speech, 0.6 s of pause: the parrot talks from 4.1 s on and is talked over at 5 s.
     talks = ("--play", speech.INTERRUPTION, "--play-at", "0.2")
     interrupts = ("--play", speech.GOODBYE, "--play-at", "5")
     async with example("parrot.py", server.url) as agent:
-        call = await place(server, tmp_path, *talks, *interrupts, "--hang-up-after", "8")
+        call = await place(server, *talks, *interrupts, "--hang-up-after", "8")
         told = await agent.line()
 
     start_ms = call.answered_ms
@@ -128,13 +137,12 @@ async def test_parrot_waits_for_a_pause_says_it_back_and_stops_when_talked_over(
 
 @pytest.mark.slow
 async def test_coach_whispers_to_the_callee_alone_when_the_caller_pauses(
-    server: Sandbox, tmp_path: Path
+    server: Server, tmp_path: Path
 ) -> None:
     caller_file, callee_file = tmp_path / "heard.wav", tmp_path / "callee-heard.wav"
     async with example("coach.py", server.url):
         call = await place(
             server,
-            tmp_path,
             *("--play", speech.INTERRUPTION, "--play-at", "0.2", "--record", caller_file),
             *("--callee", "answer", "--callee-record", callee_file, "--hang-up-after", "6"),
         )
@@ -156,13 +164,12 @@ async def test_coach_whispers_to_the_callee_alone_when_the_caller_pauses(
 
 
 @pytest.mark.slow
-async def test_handoff_leaves_the_two_talking(server: Sandbox, tmp_path: Path) -> None:
+async def test_handoff_leaves_the_two_talking(server: Server, tmp_path: Path) -> None:
     caller_file, callee_file = tmp_path / "heard.wav", tmp_path / "callee-heard.wav"
     async with example("handoff.py", server.url):
         call = await place(
             server,
-            tmp_path,
-            *("--play", speech.SENTENCE, "--play-at", "2.5", "--record", caller_file),
+            *("--play", speech.INTERRUPTION, "--play-at", "2.5", "--record", caller_file),
             *("--callee-play", speech.INTERRUPTION, "--callee-record", callee_file),
         )
 
@@ -180,11 +187,9 @@ async def test_handoff_leaves_the_two_talking(server: Sandbox, tmp_path: Path) -
 
 
 @pytest.mark.slow
-async def test_handoff_says_goodbye_when_the_callee_is_busy(
-    server: Sandbox, tmp_path: Path
-) -> None:
+async def test_handoff_says_goodbye_when_the_callee_is_busy(server: Server, tmp_path: Path) -> None:
     async with example("handoff.py", server.url) as agent:
-        call = await place(server, tmp_path, "--callee", "busy")
+        call = await place(server, "--callee", "busy")
         said_so = await agent.line()
 
     assert said_so == f"{call.call_id}: CALL_BUSY"
@@ -194,7 +199,7 @@ async def test_handoff_says_goodbye_when_the_callee_is_busy(
 
 @pytest.mark.slow
 async def test_announce_plays_its_files_tells_what_was_heard_and_hangs_up(
-    server: Sandbox, tmp_path: Path
+    server: Server, tmp_path: Path
 ) -> None:
     # 24 kHz: what is heard is what is in the files, bit for bit.
     files = [tmp_path / "welcome.wav", tmp_path / "goodbye.wav"]
@@ -205,7 +210,7 @@ async def test_announce_plays_its_files_tells_what_was_heard_and_hangs_up(
             written.writeframes(samples.tobytes())
 
     async with example("announce.py", server.url, *files) as agent:
-        call = await place(server, tmp_path)
+        call = await place(server)
         lines = [await agent.line(), await agent.line()]
 
     heard = call.heard[call.heard != 0]
@@ -218,7 +223,7 @@ async def test_announce_plays_its_files_tells_what_was_heard_and_hangs_up(
 
 
 @pytest.mark.slow
-async def test_announce_refuses_what_it_cannot_play(server: Sandbox, tmp_path: Path) -> None:
+async def test_announce_refuses_what_it_cannot_play(server: Server, tmp_path: Path) -> None:
     async with example("announce.py", server.url, speech.GOODBYE) as agent:  # 22050 Hz
         finished = await agent.finished()
 
@@ -226,12 +231,12 @@ async def test_announce_refuses_what_it_cannot_play(server: Sandbox, tmp_path: P
 
 
 @pytest.mark.slow
-async def test_record_keeps_every_sample(server: Sandbox, tmp_path: Path) -> None:
+async def test_record_keeps_every_sample(server: Server, tmp_path: Path) -> None:
     kept = tmp_path / "kept"
     kept.mkdir()
     async with example("record.py", server.url, kept) as agent:
         call = await place(
-            server, tmp_path, "--play", speech.GOODBYE, "--play-at", "0.2", "--hang-up-after", "1"
+            server, "--play", speech.GOODBYE, "--play-at", "0.2", "--hang-up-after", "1"
         )
         said_so = await agent.line()
 

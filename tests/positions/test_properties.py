@@ -305,7 +305,7 @@ def holds(steps: list[Step]) -> None:
 common = settings(deadline=None, suppress_health_check=list(HealthCheck))
 
 
-@settings(common, max_examples=300, derandomize=True)
+@settings(common, max_examples=100, derandomize=True)
 @given(st.lists(STEP, min_size=10, max_size=40))
 def test_positions_sound_and_marks_hold_whatever_happens(steps: list[Step]) -> None:
     holds(steps)

@@ -7,11 +7,16 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
 import sys
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from typer.testing import CliRunner
+
+from telcoflow_server.cli.commands import app
 
 ROOT = Path(__file__).parents[2]
 
@@ -72,11 +77,10 @@ async def running(
     *command: str | Path, variables: Mapping[str, str] | None = None
 ) -> AsyncIterator[Running]:
     """Run a command with the tests' Python; kill it at the end if it still runs."""
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("TELCOFLOW_")}
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         *command,
-        env={**environment, **(variables or {})},
+        env=_environment(variables),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
@@ -106,6 +110,20 @@ async def telcoflow_finished(
         return await process.finished()
 
 
+def telcoflow_here(*arguments: str | Path, variables: Mapping[str, str] | None = None) -> Finished:
+    """Run the command line to its end in this very process: nothing has to start for it.
+
+    For commands that end by themselves; not on an event loop, since they run one.
+    """
+    not_ours: dict[str, str | None] = {
+        name: None for name in os.environ if name.startswith("TELCOFLOW_")
+    }
+    result = CliRunner(env={**not_ours, **(variables or {})}).invoke(app, [*map(str, arguments)])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return Finished(result.exit_code, result.stdout, result.stderr)
+
+
 @asynccontextmanager
 async def sandbox(
     *arguments: str | Path, variables: Mapping[str, str] | None = None
@@ -115,6 +133,37 @@ async def sandbox(
         ready = (await process.line()).split()
         assert ready[:1] == ["ready"], await process.finished()
         yield Sandbox(process, ready[1])
+
+
+@contextmanager
+def shared_sandbox(
+    *arguments: str | Path, variables: Mapping[str, str] | None = None
+) -> Iterator[str]:
+    """Run `telcoflow sandbox` on free ports for all tests of a module; yields its URL.
+
+    It belongs to no event loop: every test has one of its own.
+    """
+    command = ("-m", "telcoflow_server.cli", "sandbox", "--port", "0", *arguments)
+    with subprocess.Popen(
+        [sys.executable, *command],
+        env=_environment(variables),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as process:
+        try:
+            assert process.stdout is not None
+            ready = process.stdout.readline().split()
+            assert ready[:1] == ["ready"]
+            yield ready[1]
+        finally:
+            process.kill()
+
+
+def _environment(variables: Mapping[str, str] | None) -> dict[str, str]:
+    ours = {k: v for k, v in os.environ.items() if not k.startswith("TELCOFLOW_")}
+    return {**ours, **(variables or {})}
 
 
 @asynccontextmanager

@@ -18,7 +18,7 @@ from typing import cast
 import aiofastnet
 import msgspec
 import picows
-from picows.picows import WSProtocol  # type: ignore[attr-defined]
+from picows.picows import WSProtocol  # type: ignore[attr-defined]  # not in picows.pyi
 
 from telcoflow_sdk.protocol.codec import MAX_MESSAGE_BYTES, ProtocolViolation
 from telcoflow_sdk.protocol.codes import CloseCode, ErrorCode

@@ -63,7 +63,7 @@ class _Silence:
         """Forget it."""
 
 
-class _Server(Network_server):  # type: ignore[misc]
+class _Server(Network_server):  # type: ignore[misc]  # sippy is untyped
     """Our socket, as sippy wants it."""
 
     transport = "udp"
@@ -92,7 +92,7 @@ def _bytes_of(text: str) -> bytes:
     return (head + gap).encode() + body.encode("latin-1", "replace")
 
 
-class _Transactions(SipTransactionManager):  # type: ignore[misc]
+class _Transactions(SipTransactionManager):  # type: ignore[misc]  # sippy is untyped
     """sippy's transactions, mended."""
 
     model_udp_server = (_Server, Network_server_opts)

@@ -68,5 +68,6 @@ def virtual_time(test: AsyncTest) -> Callable[..., None]:
 
     # What pytest is to look for fixtures of: not of our own.
     fixtures = [one for name, one in signature.parameters.items() if name != "sandbox"]
-    run.__signature__ = signature.replace(parameters=fixtures)  # type: ignore[attr-defined]
+    seen = signature.replace(parameters=fixtures)
+    run.__signature__ = seen  # type: ignore[attr-defined]  # unknown to typeshed; see `inspect`
     return run

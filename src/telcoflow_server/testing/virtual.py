@@ -74,7 +74,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
             raise LinkError("nobody in this virtual time listens there")
         return await server.open_link(parts.path, events, headers)
 
-    def run_in_executor(  # type: ignore[override]
+    def run_in_executor(  # type: ignore[override]  # typeshed ties `args` to `func`
         self, executor: Executor | None, func: Callable[..., T], *args: Any
     ) -> asyncio.Future[T]:
         """See `asyncio`; the clock stands still until it is done."""

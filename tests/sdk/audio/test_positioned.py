@@ -161,6 +161,22 @@ def test_new_audio_after_a_clear_leaves_at_once_within_the_last_window() -> None
     assert box.place == Place(1, 10 * FRAME)
 
 
+@pytest.mark.parametrize(
+    ("played", "begins"), [(10, {10}), (11, set())], ids=["up to the end", "beyond it"]
+)
+def test_a_clear_tells_of_utterances_that_may_not_have_begun(played: int, begins: set[int]) -> None:
+    box = open_outbox()
+    box.write(pcm(10))
+    box.end_utterance()
+    box.write(pcm(10))
+    messages(box)
+    box.update(position(played, 20), NOW)
+
+    box.clear()
+
+    assert box.cleared_begins == begins
+
+
 def test_clear_drops_half_a_sample_and_does_not_count_it() -> None:
     box = open_outbox()
     box.write(pcm(1) + b"x")
@@ -224,6 +240,17 @@ def test_an_end_behind_audio_that_has_left_needs_no_credit() -> None:
 
     assert messages(box) == [AudioMessage(0, END, 0, 0, 10, b"")]
     assert box.is_drained
+
+
+def test_an_end_beyond_the_credit_waits_for_the_audio_in_front_of_it() -> None:
+    box = open_outbox(window=10)
+    box.write(pcm(15))
+    box.end_utterance()
+    within = messages(box)
+    box.update(position(10, window=10), NOW)
+
+    assert within == [AudioMessage(0, MORE, 0, 0, 0, pcm(10))]
+    assert messages(box) == [AudioMessage(0, END, 0, 0, 10, pcm(5, 10))]
 
 
 def test_an_utterance_ends_once() -> None:

@@ -28,6 +28,18 @@ def test_any_cutting_gives_the_same_messages(messages: list[tuple[bool, list[byt
     assert whole == [(is_text, b"".join(pieces)) for is_text, pieces in messages]
 
 
+def test_after_the_last_fragment_another_message_may_begin() -> None:
+    assembler = Assembler()
+
+    first = assembler.add(b"ab", is_text=True, is_final=False)
+    inside = assembler.is_empty
+    last = assembler.add(b"c", is_text=None, is_final=True)
+
+    assert (first, last) == (None, (True, b"abc"))
+    assert (inside, assembler.is_empty) == (False, True)
+    assert assembler.add(b"d", is_text=False, is_final=True) == (False, b"d")
+
+
 def test_a_continuation_of_nothing_is_a_violation() -> None:
     with pytest.raises(FragmentError, match="continues no message") as error:
         Assembler().add(b"x", is_text=None, is_final=True)

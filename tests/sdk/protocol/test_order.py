@@ -200,5 +200,5 @@ class Order(RuleBasedStateMachine):
         self.server_mode = self.mode_commands.get(command["command_id"], self.server_mode)
 
 
-Order.TestCase.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)
+Order.TestCase.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
 TestOrder = pytest.mark.slow(Order.TestCase)

@@ -152,6 +152,16 @@ def test_a_value_on_a_bound_is_within_it() -> None:
     assert distribution.total == 5.5
 
 
+def test_many_values_add_to_what_was_counted() -> None:
+    distribution = Distribution((1.0, 2.0))
+    distribution.add(0.5)
+
+    distribution.add_all([1.0, 1.5, 2.5])
+
+    assert distribution.cumulative() == [(1.0, 2), (2.0, 3), (float("inf"), 4)]
+    assert distribution.total == 5.5
+
+
 @given(st.lists(st.floats(0, 5), max_size=20))
 def test_many_values_at_once_are_as_one_by_one(values: list[float]) -> None:
     one_by_one, at_once = Distribution((1.0, 2.0)), Distribution((1.0, 2.0))
