@@ -23,11 +23,7 @@ from tests.support.commands import (
     telcoflow_here,
 )
 
-pytestmark = [
-    pytest.mark.slow,
-    # The command gives aiohttp's form bytes without a file name.
-    pytest.mark.filterwarnings("ignore:In v4, passing bytes:DeprecationWarning"),
-]
+pytestmark = pytest.mark.slow
 
 KEYS = {
     "states",

@@ -24,7 +24,6 @@ async def test_demo_leaves_recording_picture_and_table(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:In v4, passing bytes:DeprecationWarning")  # see test_call.py
 def test_a_shorter_demo_leaves_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

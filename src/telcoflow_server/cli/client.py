@@ -130,7 +130,9 @@ class Phones:
     async def place(self, script: ScriptRequest, sounds: Sequence[Path]) -> str:
         """Place a call and return its id."""
         form = aiohttp.FormData()
-        form.add_field("script", msgspec.json.encode(script), content_type="application/json")
+        form.add_field(
+            "script", msgspec.json.encode(script).decode(), content_type="application/json"
+        )
         for sound in sounds:
             try:
                 data = sound.read_bytes()
