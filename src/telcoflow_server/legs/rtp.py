@@ -69,6 +69,9 @@ class RtpLeg:
         send_rtcp: Takes RTCP.
 
     Attributes:
+        now_s: When the tick began, monotonic seconds. Whoever knows that nothing is due may set it
+            instead of calling `advance`.
+        due_s: Until then `advance` has nothing else to do; to be read only.
         is_dead: Whether nothing has come for `DEAD_AFTER_S` though something should, as of the
             last `advance`.
     """
@@ -79,14 +82,14 @@ class RtpLeg:
         self._terms = terms
         self._frames_per_packet = terms.frames_per_packet
         self._seed = seed
-        self._now_s = now_s
+        self.now_s = now_s
         self._send = send
         self._send_rtcp = send_rtcp
         self._latch = _latch_of(terms, terms.remote)
         self._rtcp_latch = _latch_of(terms, terms.remote_rtcp)
         self._deadline = MediaDeadline(DEAD_AFTER_S)
         self._expects_media = False
-        self._due_s = now_s  # before it, `advance` has nothing to do
+        self.due_s = now_s
         self.is_dead = False
         self._receiver = RtpReceiver(terms.clock_rates_hz)
         self._sender = RtpSender(
@@ -171,22 +174,22 @@ class RtpLeg:
         """Tell the far end by RTCP that this is the end."""
         destination = self._rtcp_latch.destination
         if destination is not None and self._sender.statistics().packets:
-            self._send_rtcp(self._reporter.goodbye(self._now_s, wall_s), destination)
+            self._send_rtcp(self._reporter.goodbye(self.now_s, wall_s), destination)
 
     def _watch(self) -> None:
         # Who holds us may send music, and more often sends nothing.
         if self._expects_media and self._terms.receives and self._terms.sends:
-            self._deadline.expect(self._now_s)
+            self._deadline.expect(self.now_s)
         else:
             self._deadline.suspend()
-        self._due_s = self._now_s
+        self.due_s = self.now_s
 
     # --- packets ---------------------------------------------------------------------------
 
     def advance(self, now_s: float, wall_s: float) -> None:
         """The tick at `now_s` begins: send the reports that are due, end held digits."""
-        self._now_s = now_s
-        if now_s >= self._due_s:
+        self.now_s = now_s
+        if now_s >= self.due_s:
             self._do_due(now_s, wall_s)
 
     def _do_due(self, now_s: float, wall_s: float) -> None:
@@ -201,7 +204,7 @@ class RtpLeg:
         dead_s, digit_s = self._deadline.at_s, self._digits.due_s
         self.is_dead = dead_s is not None and now_s >= dead_s
         # Both move on with every packet; whoever comes too early finds nothing to do.
-        self._due_s = min(due for due in (self._reporter.due_s, dead_s, digit_s) if due is not None)
+        self.due_s = min(due for due in (self._reporter.due_s, dead_s, digit_s) if due is not None)
 
     def receive(self, data: bytes, source: Address, arrived_s: float) -> None:
         """Take a datagram of the RTP port. Never raises: what is wrong with it is counted."""
@@ -247,7 +250,7 @@ class RtpLeg:
             except RtpError:
                 self._malformed += 1
                 return
-            self._due_s = self._now_s  # it may have to be ended
+            self.due_s = self.now_s  # it may have to be ended
             self._pressed += [event for event in told if isinstance(event, DigitEnded)]
         else:
             buffer.pause(one.seq, packet.ts, one.arrived_s, packet.payload)
@@ -257,7 +260,7 @@ class RtpLeg:
     def take(self, tick: int, out: NDArray[np.int16]) -> bool:
         """Fill `out` with what the far end says in this tick."""
         del tick  # the time of the tick came with `advance`
-        return self._hearing.take(self._now_s, out)
+        return self._hearing.take(self.now_s, out)
 
     def put(self, tick: int, frame: NDArray[np.int16]) -> None:
         """Send one frame, or in its place a packet of a digit."""
@@ -287,7 +290,7 @@ class RtpLeg:
 
     def _send_pending(self, destination: Address) -> None:
         duration_ms = self._pending_frames * TICK_MS
-        data = self._sender.send(self._terms.pt, self._pending, duration_ms, self._now_s)
+        data = self._sender.send(self._terms.pt, self._pending, duration_ms, self.now_s)
         self._pending, self._pending_frames = b"", 0
         self._send(data, destination)
 

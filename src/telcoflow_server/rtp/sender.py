@@ -15,6 +15,8 @@ from telcoflow_server.rtp.rtcp import ReportBlock, SenderReport, ntp_timestamp
 
 _HEADER = struct.Struct("!BBHII")
 _COUNTER_MODULUS = 1 << 32
+_FLAGS = VERSION << 6
+_MARKED = 0x80
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,8 @@ class RtpSender:
         self._seq = seq
         self._ts = ts
         self._is_in_talkspurt = False
-        self._sent: tuple[float, int] | None = None  # when, and which timestamp
+        self._sent_at_s: float | None = None  # the last frame
+        self._sent_ts = 0
         self._packets = 0
         self._octets = 0
         self._talkspurts = 0
@@ -80,13 +83,13 @@ class RtpSender:
             now_s: Monotonic seconds, for the timestamp of the next report.
         """
         ts = self._ts
-        datagram = self._build(pt, payload, ts, not self._is_in_talkspurt)
-        if not self._is_in_talkspurt:
-            self._talkspurts += 1
-            self._is_in_talkspurt = True
-        self._sent = now_s, ts
         self._ts = (ts + duration_ms * self.clock_rate_hz // 1000) % TS_MODULUS
-        return datagram
+        self._sent_at_s, self._sent_ts = now_s, ts
+        if self._is_in_talkspurt:
+            return self._build(pt, payload, ts)
+        self._talkspurts += 1
+        self._is_in_talkspurt = True
+        return self._build(pt | _MARKED, payload, ts)
 
     def send_event(self, pt: int, payload: bytes, ts: int, *, is_first: bool) -> bytes:
         """Return the datagram that carries a telephone-event in place of or beside a frame.
@@ -99,7 +102,7 @@ class RtpSender:
             ts: Timestamp at which the event began.
             is_first: Whether nothing was sent of this event before (RFC 4733 §2.2.1: marker).
         """
-        return self._build(pt, payload, ts, is_first)
+        return self._build(pt | _MARKED if is_first else pt, payload, ts)
 
     def skip(self, duration_ms: int) -> None:
         """Let time pass with nothing to hear: what is sent next begins a talkspurt."""
@@ -116,10 +119,9 @@ class RtpSender:
             wall_s: The same moment, seconds since 1970.
             blocks: About what is received.
         """
-        if self._sent is None:
+        if self._sent_at_s is None:
             return None
-        sent_at_s, sent_ts = self._sent
-        ts = sent_ts + round((now_s - sent_at_s) * self.clock_rate_hz)
+        ts = self._sent_ts + round((now_s - self._sent_at_s) * self.clock_rate_hz)
         return SenderReport(
             ssrc=self.ssrc,
             ntp=ntp_timestamp(wall_s),
@@ -133,10 +135,11 @@ class RtpSender:
         """Return what was sent."""
         return SenderStatistics(self._packets, self._octets, self._talkspurts)
 
-    def _build(self, pt: int, payload: bytes, ts: int, marker: bool) -> bytes:
+    def _build(self, marked_pt: int, payload: bytes, ts: int) -> bytes:
         # `RtpPacket.build` costs three times as much, and this runs for every leg and tick.
-        header = _HEADER.pack(VERSION << 6, pt | marker << 7, self._seq, ts, self.ssrc)
-        self._seq = (self._seq + 1) % SEQ_MODULUS
+        seq = self._seq
+        self._seq = (seq + 1) % SEQ_MODULUS
+        header = _HEADER.pack(_FLAGS, marked_pt, seq, ts, self.ssrc)
         self._packets += 1
         self._octets += len(payload)
         return header + payload

@@ -46,6 +46,8 @@ INFO_DIGIT_MS = 160
 INFO_EVERY_S = 0.26
 """That and a gap of 100 ms: requests that overtake each other would be digits that do."""
 
+_NEVER_S = float("inf")
+
 MAX_INFO_DIGITS = 100
 """So many wait to be sent, half a minute of them. More is a mistake."""
 
@@ -88,6 +90,9 @@ class SipDialog:
         codecs: What it may speak.
         peer_host: Who signals.
         is_trusted: Whether that is a trunk or showed a password.
+
+    Attributes:
+        due_s: Until then `advance` has nothing to do but for the leg; to be read only.
     """
 
     def __init__(
@@ -113,6 +118,7 @@ class SipDialog:
         self._is_over = False
         self._digits: deque[str] = deque()
         self._next_digit_s = 0.0
+        self.due_s = _NEVER_S
 
     # --- Dialog ----------------------------------------------------------------------------
 
@@ -144,6 +150,7 @@ class SipDialog:
         if len(self._digits) + len(digits) > MAX_INFO_DIGITS:
             raise ValueError(f"at most {MAX_INFO_DIGITS} digits can wait")
         self._digits.extend(digits)
+        self.due_s = self._next_digit_s
 
     def refer(self, number: str) -> None:
         """See `Dialog`."""
@@ -247,9 +254,10 @@ class SipDialog:
 
     def advance(self, now_s: float, wall_s: float) -> None:
         """A tick begins."""
-        if self._digits and now_s >= self._next_digit_s:
-            self._next_digit_s = now_s + INFO_EVERY_S
+        if now_s >= self.due_s:
             digit = Private(self._digits.popleft())
+            self._next_digit_s = now_s + INFO_EVERY_S
+            self.due_s = self._next_digit_s if self._digits else _NEVER_S
             self._owner.send(SendDtmfInfo(dialog=self._id, digit=digit, duration_ms=INFO_DIGIT_MS))
         leg = self.phone.leg
         if leg is None:

@@ -190,7 +190,12 @@ class Telephony:
         self.now_s = due_s
         wall_s = time.time()
         for dialog in list(self._dialogs.values()):
-            dialog.advance(due_s, wall_s)
+            leg = dialog.phone.leg
+            if leg is not None:
+                leg.now_s = due_s
+            # Nearly always nothing is due, and calls are what costs here.
+            if due_s >= dialog.due_s or (leg is not None and due_s >= leg.due_s):
+                dialog.advance(due_s, wall_s)
         self._pool.read()
 
     def send(self, command: Command) -> None:
