@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from telcoflow_sdk.audio.format import SAMPLE_RATES_HZ, AudioFormat
 from telcoflow_server.media.resample import ResamplePool, Seat
-from telcoflow_server.media.routing import Audience, Listener, Slot, Stage, gains
+from telcoflow_server.media.routing import Audience, Listener, Slot, Stage, gains, heard
 
 logger = logging.getLogger(__name__)
 
@@ -83,7 +83,11 @@ class PlaneStatistics:
 
 
 class _RowBlock:
-    """The arrays of `BLOCK_ROWS` rows."""
+    """The arrays of `BLOCK_ROWS` rows.
+
+    Attributes:
+        mixed: Those in which somebody hears two people at once, or which are recorded.
+    """
 
     def __init__(self) -> None:
         self.samples = np.zeros((BLOCK_ROWS, len(Slot), _FRAME_SAMPLES), dtype=np.int16)
@@ -91,9 +95,14 @@ class _RowBlock:
         self.mixes = np.zeros((BLOCK_ROWS, len(Listener), _FRAME_SAMPLES), dtype=np.int16)
         self._sources = np.zeros(self.samples.shape, dtype=np.float32)
         self._sums = np.zeros(self.mixes.shape, dtype=np.float32)
+        self.mixed: set[int] = set()
 
-    def mix(self, rows: int) -> None:
-        """Mix the first `rows` rows. Integers below 2^24 are exact in float32, so gain one is."""
+    def mix(self) -> None:
+        """Mix the rows up to the last that must be.
+
+        Integers below 2^24 are exact in float32, so gain one is.
+        """
+        rows = max(self.mixed) + 1
         sources, sums = self._sources[:rows], self._sums[:rows]
         np.copyto(sources, self.samples[:rows])
         np.matmul(self.gains[:rows], sources, out=sums)
@@ -124,7 +133,7 @@ class _Ear:
     """Where a leg, or whoever taps one, is given sound.
 
     `of_mix` is at the plane's rate, `hears` at the listener's; without a seat they are the same
-    memory.
+    memory: the row's mix for this listener or, where that is one person, what that one says.
     """
 
     row: Row
@@ -136,12 +145,20 @@ class _Ear:
     is_muted: bool = False
     is_attached: bool = True
 
+    def aim(self, sound: NDArray[np.int16]) -> None:
+        """Hear this from now on, at the plane's rate."""
+        self.of_mix = sound
+        if self.seat is None:
+            self.hears = sound.view()
+            self.hears.flags.writeable = False
+
 
 class MediaPlane:
     """All rows; `tick` advances every one of them by 20 ms. Reads no clock; one thread only.
 
     Attributes:
         ticks_done: How many ticks all rows have done together; to be read only.
+        unaimed: Rows in which others are heard from the next mix on; for rows.
     """
 
     def __init__(self) -> None:
@@ -155,7 +172,7 @@ class MediaPlane:
         self._ears: tuple[_Ear, ...] = ()
         self._failures: list[tuple[Row, Slot, Exception]] = []
         self._failed_legs = 0
-        self._rows_to_mix = 0  # up to the highest open one
+        self.unaimed: set[Row] = set()
         self._ticks_begun = 0
         self.ticks_done = 0
 
@@ -185,7 +202,6 @@ class MediaPlane:
         number = heapq.heappop(self._free)
         row = Row(self, self._blocks[number // BLOCK_ROWS], number, self._ticks_begun, failed)
         self._open.add(row)
-        self._rows_to_mix = max(self._rows_to_mix, number + 1)
         return row
 
     def tick(self) -> None:
@@ -243,12 +259,12 @@ class MediaPlane:
         self.down.run()
 
     def _mix(self) -> None:
-        rows_left = self._rows_to_mix
+        for row in self.unaimed:
+            row.aim()
+        self.unaimed.clear()
         for block in self._blocks:
-            if rows_left <= 0:
-                break
-            block.mix(min(rows_left, BLOCK_ROWS))
-            rows_left -= BLOCK_ROWS
+            if block.mixed:
+                block.mix()
 
     def _fail(self, part: _Mouth | _Ear, error: Exception) -> None:
         self._failed_legs += 1
@@ -290,7 +306,7 @@ class MediaPlane:
     def remove_row(self, row: Row) -> None:
         """Give the row's place to the next call."""
         self._open.discard(row)
-        self._rows_to_mix = max((other.number for other in self._open), default=-1) + 1
+        self.unaimed.discard(row)
         heapq.heappush(self._free, row.number)
 
 
@@ -322,10 +338,11 @@ class Row:
         self._ears: dict[Slot, _Ear] = {}
         self._taps: list[_Ear] = []
         self.lane: FrameLane | None = None
+        self._next_lane: FrameLane | None = None
         self._is_open = True
         self._stage = Stage.RINGING
         self._audience = Audience.CALLER
-        self._set_gains()
+        plane.unaimed.add(self)
 
     @property
     def tick(self) -> int:
@@ -366,9 +383,9 @@ class Row:
         mouth = _Mouth(self, slot, source, said, in_mix, seat, is_tone)
         self._mouths[slot] = mouth
         self._mute_taps(slot)
-        mix = self._block.mixes[self._index, slot]
-        ear = self._ears[slot] = self._ear(slot, sink, mix, sample_rate_hz)
+        ear = self._ears[slot] = self._ear(slot, sink, _SILENCE, sample_rate_hz)
         self._plane.add(mouth, ear)
+        self._plane.unaimed.add(self)
 
     def tap(self, slot: Slot, sink: FrameSink, sample_rate_hz: int) -> None:
         """Give `sink`, on every tick from the next one on, what the leg in `slot` says.
@@ -397,12 +414,14 @@ class Row:
         self, slot: Slot, sink: FrameSink, sound: NDArray[np.int16], sample_rate_hz: int
     ) -> _Ear:
         seat: Seat | None = None
-        hears = sound.view()
+        hears = sound
         if sample_rate_hz != MIX_RATE_HZ:
             seat = self._plane.down.seat(MIX_RATE_HZ, sample_rate_hz)
             hears = seat.output
-        hears.flags.writeable = False
-        return _Ear(self, slot, sink, sound, hears, seat)
+            hears.flags.writeable = False
+        ear = _Ear(self, slot, sink, sound, hears, seat)
+        ear.aim(sound)
+        return ear
 
     def cut(self, slot: Slot) -> None:
         """Make sure that nothing the leg has said is heard after the tick that is under way.
@@ -438,7 +457,7 @@ class Row:
         """Choose how the people hear each other, from the next mix on."""
         self._require_open()
         self._stage = stage
-        self._set_gains()
+        self._plane.unaimed.add(self)
 
     def set_audience(self, audience: Audience) -> None:
         """Choose who hears the agent, from the next mix on: within `take`, of this very tick.
@@ -447,16 +466,38 @@ class Row:
         """
         self._require_open()
         self._audience = audience
-        self._set_gains()
+        self._plane.unaimed.add(self)
         self.cut(Slot.AGENT)
 
-    def _set_gains(self) -> None:
-        self._block.gains[self._index] = gains(self._stage, self._audience)
+    def aim(self) -> None:
+        """Let every ear hear what stage and audience say, from the mix that follows; for the plane.
+
+        Where all listeners hear one person at most, as in an answered call that is not recorded,
+        there is nothing to mix.
+        """
+        block, index = self._block, self._index
+        block.gains[index] = gains(self._stage, self._audience)
+        self.lane = self._next_lane
+        is_mixed = self.lane is not None
+        for slot, ear in self._ears.items():
+            slots = heard(self._stage, self._audience, Listener(slot))
+            if len(slots) > 1:
+                is_mixed = True
+                ear.aim(block.mixes[index, slot])
+            else:
+                ear.aim(block.samples[index, slots[0]] if slots else _SILENCE)
+        if is_mixed:
+            block.mixed.add(index)
+        else:
+            block.mixed.discard(index)
 
     def record(self, lane: FrameLane | None) -> None:
         """Record every tick from the next one on; with `None`, stop. The lane stays open."""
         self._require_open()
-        self.lane = lane
+        self._next_lane = lane
+        if lane is None:
+            self.lane = None
+        self._plane.unaimed.add(self)
 
     def said(self, slot: Slot) -> NDArray[np.int16]:
         """Return the last tick's sound in a slot, at the mix rate; zeros if the slot is free."""
@@ -477,6 +518,7 @@ class Row:
             self.detach(slot)
         self._plane.remove(None, self._taps)
         self._is_open = False
+        self._block.mixed.discard(self._index)
         self._plane.remove_row(self)
 
     def _require_open(self) -> None:

@@ -110,3 +110,8 @@ _GAINS = {(stage, audience): _matrix(stage, audience) for stage in Stage for aud
 def gains(stage: Stage, audience: Audience) -> NDArray[np.float32]:
     """Return what each listener hears of each slot, linear: float32, shape (5, 3), read-only."""
     return _GAINS[stage, audience]
+
+
+def heard(stage: Stage, audience: Audience, listener: Listener) -> tuple[Slot, ...]:
+    """Return whom a listener hears."""
+    return tuple(slot for slot in Slot if _GAINS[stage, audience][listener, slot])

@@ -194,6 +194,56 @@ def test_recording_can_be_stopped() -> None:
     assert len(lane.frames) == 1
 
 
+def test_a_recording_that_begins_while_legs_listen_begins_with_the_next_tick() -> None:
+    plane = MediaPlane()
+    row = plane.open_row()
+    caller, agent = Leg(noise(960, 1)), Leg(noise(960, 2))
+    join(row, caller, agent)
+    lane = MemoryLane()
+    caller.on_put = lambda: row.record(lane)
+
+    plane.tick()
+    plane.tick()
+
+    assert len(lane.frames) == 1
+    assert (lane.frames[0][:, 0] == noise(960, 1)[480:]).all()
+    assert (lane.frames[0][:, 1] == noise(960, 2)[480:]).all()
+
+
+def test_a_stage_that_changes_while_legs_listen_is_heard_from_the_next_tick_on() -> None:
+    plane = MediaPlane()
+    row = plane.open_row()
+    caller, agent, callee = (Leg(noise(960, seed)) for seed in (1, 2, 3))
+    join(row, caller, agent)
+    row.attach(Slot.CALLEE, callee, callee, callee.rate_hz)
+    caller.on_put = lambda: row.set_stage(Stage.CONNECTED)
+
+    plane.tick()
+    plane.tick()
+
+    assert (agent.heard[0] == noise(960, 1)[:480]).all()
+    both = noise(960, 1)[480:].astype(int) + noise(960, 3)[480:]
+    assert (agent.heard[1] == both.clip(-32768, 32767)).all()
+    assert not callee.heard[0].any()
+    assert (callee.heard[1] == noise(960, 1)[480:]).all()
+
+
+def test_who_hears_one_person_hears_the_same_beside_a_call_that_is_mixed() -> None:
+    plane = MediaPlane()
+    mixed, straight = plane.open_row(), plane.open_row()
+    join(mixed, Leg(noise(960, 4)), Leg(noise(960, 5)))
+    mixed.record(MemoryLane())
+    caller, agent = Leg(noise(960, 1)), Leg(noise(960, 2))
+    join(straight, caller, agent)
+
+    plane.tick()
+    mixed.close()
+    plane.tick()
+
+    assert (agent.sound == noise(960, 1)).all()
+    assert (caller.sound == noise(960, 2)).all()
+
+
 @pytest.mark.parametrize("rate_hz", [8_000, 24_000])
 def test_detached_leg_is_silent_and_its_slot_free(rate_hz: int) -> None:
     plane = MediaPlane()
