@@ -144,14 +144,20 @@ class Node:
             "p99_ms": percentile(values, 99),
         }
 
-    async def profile(self, seconds: float) -> list[tuple[str, float]]:
-        """Tell what functions cost, in shares of the processor time, the most expensive first."""
+    async def profile(self, seconds: float) -> dict[str, Any]:
+        """Tell what functions cost, and how often Python functions are called.
+
+        Returns:
+            shares: Of the processor time, by function, the most expensive first.
+            python_calls: Calls of functions in Python, per call and tick.
+        """
         profile = cProfile.Profile()
-        cpu_s = time.process_time()
+        tick, cpu_s = self._server.exchange.lateness_ms(0)[0], time.process_time()
         profile.enable()
         await asyncio.sleep(seconds)
         profile.disable()
         cpu_s = time.process_time() - cpu_s
+        ticks = self._server.exchange.lateness_ms(0)[0] - tick
         functions = pstats.Stats(profile).get_stats_profile().func_profiles
         shares = [
             (f"{Path(one.file_name).name} {name}" if one.line_number else name, one.tottime / cpu_s)
@@ -159,7 +165,13 @@ class Node:
         ]
         shares.sort(key=lambda share: -share[1])
         outside = 1 - sum(share for _, share in shares)
-        return [("event loop and reading sockets", outside), *shares[:SHOWN]]
+        python_calls = sum(
+            int(one.ncalls.partition("/")[0]) for one in functions.values() if one.line_number
+        )
+        return {
+            "shares": [("event loop and reading sockets", outside), *shares[:SHOWN]],
+            "python_calls": python_calls / (ticks * self._server.exchange.call_count),
+        }
 
     def _place(self, phone: SimulatedPhone, number: str) -> None:
         connector_uuid = SANDBOX_CONNECTOR.connector_uuid

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from typing import Any
 
 from benchmarks.child import Child
 from benchmarks.progress import Progress
@@ -39,7 +40,8 @@ class ServerCapacity:
         p99_ms: That lateness.
         cpu_percent: Of the core, per call, with so many calls.
         memory_kb: Per call.
-        profile: Function and share of the processor time, with half as many calls.
+        python_calls: Python functions called per call and tick, with half as many calls.
+        profile: Function and share of the processor time, likewise.
     """
 
     protocol: int
@@ -47,6 +49,7 @@ class ServerCapacity:
     p99_ms: float
     cpu_percent: float
     memory_kb: float
+    python_calls: float
     profile: list[tuple[str, float]]
 
 
@@ -65,7 +68,7 @@ def measure_server(protocol: int, progress: Progress) -> ServerCapacity:
     ):
         empty_bytes = node.memory_bytes()
         calls, best = FIRST_CALLS, None
-        profile: list[tuple[str, float]] = []
+        profile: dict[str, Any] = {}
         while True:
             node.ask("raise_to", calls=calls)
             time.sleep(SETTLE_S)
@@ -81,7 +84,15 @@ def measure_server(protocol: int, progress: Progress) -> ServerCapacity:
         assert best is not None, f"the server cannot carry {FIRST_CALLS} calls"
         calls, step, memory_kb = best
         cpu_percent = step.core_share / calls * 100
-        return ServerCapacity(protocol, calls, step.p99_ms, cpu_percent, memory_kb, profile)
+        return ServerCapacity(
+            protocol=protocol,
+            calls=calls,
+            p99_ms=step.p99_ms,
+            cpu_percent=cpu_percent,
+            memory_kb=memory_kb,
+            python_calls=profile["python_calls"],
+            profile=profile["shares"],
+        )
 
 
 def _best_of_tries(node: Child, calls: int, progress: Progress) -> _Step:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from typing import Any
 
 from benchmarks.child import Child
 from benchmarks.numbers import percentile
@@ -55,7 +56,8 @@ class SipCapacity:
         setup_p99_ms: Likewise.
         delay_ms: From the phone to the agent and back, without the jitter buffer, with one call.
         depth_ms: Of the jitter buffer meanwhile.
-        profile: Function and share of the processor time, with fewer calls.
+        python_calls: Python functions called per call and tick, with fewer calls.
+        profile: Function and share of the processor time, likewise.
     """
 
     calls: int
@@ -68,6 +70,7 @@ class SipCapacity:
     setup_p99_ms: float
     delay_ms: float
     depth_ms: float
+    python_calls: float
     profile: list[tuple[str, float]]
 
 
@@ -98,7 +101,7 @@ def measure_sip(progress: Progress) -> SipCapacity:
 def _raise(node: Child, callers: Child, progress: Progress) -> SipCapacity:
     empty_bytes = node.memory_bytes()
     calls, best = FIRST_CALLS, None
-    profile: list[tuple[str, float]] = []
+    profile: dict[str, Any] = {}
     setup_ms: list[float] = []
     echo_ms = callers.ask("echo_delays", clicks=CLICKS)
     depth_ms = node.ask("media")["depth_ms"]
@@ -126,7 +129,8 @@ def _raise(node: Child, callers: Child, progress: Progress) -> SipCapacity:
         setup_p99_ms=percentile(setup_ms, 99),
         delay_ms=percentile(echo_ms, 50) - depth_ms,
         depth_ms=depth_ms,
-        profile=profile,
+        python_calls=profile["python_calls"],
+        profile=profile["shares"],
     )
 
 

@@ -112,6 +112,12 @@ def of_server(v1: ServerCapacity, v2: ServerCapacity) -> Table:
             ("tick lateness p99, ms", f"{v2.p99_ms:.2f}", f"{v1.p99_ms:.2f}", "5"),
             ("CPU % per call", f"{v2.cpu_percent:.3f}", f"{v1.cpu_percent:.3f}", "0.25"),
             ("kB per call", f"{v2.memory_kb:.0f}", f"{v1.memory_kb:.0f}", ""),
+            (
+                "Python functions called per call and tick",
+                f"{v2.python_calls:.0f}",
+                f"{v1.python_calls:.0f}",
+                "",
+            ),
         ],
     )
 
@@ -127,6 +133,7 @@ def of_sip(one: SipCapacity) -> Table:
             ("tick lateness p99, ms", f"{one.p99_ms:.2f}", "5"),
             ("CPU % per call", f"{one.cpu_percent:.3f}", "0.25"),
             ("kB per call", f"{one.memory_kb:.0f}", ""),
+            ("Python functions called per call and tick", f"{one.python_calls:.0f}", ""),
             ("packets not there in time", f"{one.missing:.2%}", ""),
             ("INVITE to 200 p50, ms", f"{one.setup_p50_ms:.1f}", ""),
             ("INVITE to 200 p99, ms", f"{one.setup_p99_ms:.1f}", ""),
