@@ -158,16 +158,17 @@ class Node:
         profile.disable()
         cpu_s = time.process_time() - cpu_s
         ticks = self._server.exchange.lateness_ms(0)[0] - tick
-        functions = pstats.Stats(profile).get_stats_profile().func_profiles
+        # Not `get_stats_profile`: that takes functions of one name for one.
+        functions: dict[tuple[str, int, str], tuple[int, int, float, float, Any]] = vars(
+            pstats.Stats(profile)
+        )["stats"]
         shares = [
-            (f"{Path(one.file_name).name} {name}" if one.line_number else name, one.tottime / cpu_s)
-            for name, one in functions.items()
+            (f"{Path(file).name} {name}" if line else name, own_s / cpu_s)
+            for (file, line, name), (_, _, own_s, _, _) in functions.items()
         ]
         shares.sort(key=lambda share: -share[1])
         outside = 1 - sum(share for _, share in shares)
-        python_calls = sum(
-            int(one.ncalls.partition("/")[0]) for one in functions.values() if one.line_number
-        )
+        python_calls = sum(times for (_, line, _), (_, times, _, _, _) in functions.items() if line)
         return {
             "shares": [("event loop and reading sockets", outside), *shares[:SHOWN]],
             "python_calls": python_calls / (ticks * self._server.exchange.call_count),

@@ -349,6 +349,8 @@ class Server:
         if self._simulation is not None:
             self._simulation.sample()
         self._exchange.tick(lateness_s)
+        if self._telephony is not None:
+            self._telephony.after_tick()
         self._garbage.after_tick(self._exchange.call_count, self._exchange.ended_calls)
 
 

@@ -12,10 +12,14 @@ import socket
 import struct
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-Address = tuple[str, int]
+import numpy as np
+from numpy.typing import NDArray
+
+from telcoflow_server.legs.rtp_parts import Datagrams
+from telcoflow_server.legs.rtp_terms import Address
 
 MAX_DATAGRAM_BYTES = 4096
 """60 ms of 24 kHz PCM have 2880 bytes; of what is longer the rest is lost."""
@@ -29,12 +33,13 @@ RECEIVE_BUFFER_BYTES = 64 * 1024
 REST_S = 5.0
 """A port is not given to the next call at once: the last one's phone may still be sending."""
 
-_TIMESPEC = struct.Struct("@ll")
+_TIMESPEC = struct.Struct("@ll")  # seconds, nanoseconds
+_NS = 1_000_000_000
 _ANCILLARY_BYTES = socket.CMSG_SPACE(_TIMESPEC.size)
 _SO_TIMESTAMPNS = 35  # the socket module has no name for it; Linux, asm-generic/socket.h
 _BUSY_POLL = 0.0
 
-Received = Callable[[bytes, Address, float], None]
+ReceivedRtcp = Callable[[bytes, Address, float], None]
 """Told of a datagram: its bytes, where from, and when it came, monotonic seconds."""
 
 
@@ -71,14 +76,14 @@ class PortPair:
 
     Attributes:
         port: Of RTP; to be read only.
+        received_rtcp: Told of what comes on the other.
     """
 
     def __init__(self, pool: PortPool, rtp: socket.socket, rtcp: socket.socket) -> None:
         self._pool = pool
         self._rtp, self._rtcp = rtp, rtcp
         self.port: int = rtp.getsockname()[1]
-        self.received: Received = _ignore
-        self.received_rtcp: Received = _ignore
+        self.received_rtcp: ReceivedRtcp = _ignore
 
     def send(self, data: bytes, destination: Address) -> None:
         """Send RTP; what cannot be sent is lost, as on any network."""
@@ -137,24 +142,21 @@ class PortPool:
             self._by_descriptor[one.fileno()] = (pair, one, is_rtcp)
         return pair
 
-    def read(self) -> None:
-        """Read what has come on all ports, and hand it to those they belong to."""
-        if not self._by_descriptor:
-            return
+    def read(self) -> Iterator[Datagrams]:
+        """Read what has come on all ports: RTP as long as there is some, RTCP is told at once.
+
+        A packet of each port in turn: to ask whether any has another costs one call for all of
+        them, and to try each one in vain would cost one for each.
+        """
         # Wall-clock time may be set meanwhile; packets are seconds old at most.
         self._clock_offset_s = time.time() - time.monotonic()
-        # A packet of each in turn: to ask whether any has another costs one call for all of them,
-        # and to try each one in vain would cost one for each.
         for _ in range(READ_AT_ONCE):
+            if not self._by_descriptor:
+                return
             ready = self._epoll.poll(_BUSY_POLL, 2 * len(self._by_descriptor))
             if not ready:
                 return
-            for descriptor, _ in ready:
-                known = self._by_descriptor.get(descriptor)
-                if known is not None:
-                    self._read(*known)
-            if not self._by_descriptor:
-                return
+            yield self._read(ready)
         self.flooded_ticks += 1
 
     def close(self) -> None:
@@ -175,18 +177,39 @@ class PortPool:
         if self._range.first:
             self._resting.append((time.monotonic() + REST_S, pair.port))
 
-    def _read(self, pair: PortPair, one: socket.socket, is_rtcp: bool) -> None:
-        try:
-            data, ancillary, _, source = one.recvmsg(MAX_DATAGRAM_BYTES, _ANCILLARY_BYTES)
-        except OSError:
-            return  # an earlier packet of ours met a closed port: not this socket's fault
-        if ancillary:  # the time is all that was asked for
-            seconds, nanoseconds = _TIMESPEC.unpack(ancillary[0][2])
-            arrived_s = seconds + nanoseconds / 1e9 - self._clock_offset_s
-        else:
-            arrived_s = time.monotonic()
-        received = pair.received_rtcp if is_rtcp else pair.received
-        received(data, source[:2], arrived_s)
+    def _read(self, ready: list[tuple[int, int]]) -> Datagrams:
+        """Read one datagram of each descriptor that has one; tell of RTCP."""
+        ports: list[int] = []
+        data: list[bytes] = []
+        sources: list[Address] = []
+        stamps: list[bytes] = []
+        for descriptor, _ in ready:
+            known = self._by_descriptor.get(descriptor)
+            if known is None:
+                continue  # closed since, by what was told of RTCP
+            pair, one, is_rtcp = known
+            try:
+                payload, ancillary, _, source = one.recvmsg(MAX_DATAGRAM_BYTES, _ANCILLARY_BYTES)
+            except OSError:
+                continue  # an earlier packet of ours met a closed port: not this socket's fault
+            # The time is all that was asked for.
+            stamp = ancillary[0][2] if ancillary else _TIMESPEC.pack(*divmod(time.time_ns(), _NS))
+            if len(source) > 2:  # of IPv6: scope and flow are of no interest
+                source = source[:2]
+            if is_rtcp:
+                pair.received_rtcp(payload, source, float(self._arrivals_s(stamp)[0]))
+                continue
+            ports.append(pair.port)
+            data.append(payload)
+            sources.append(source)
+            stamps.append(stamp)
+        return Datagrams(ports, data, sources, self._arrivals_s(b"".join(stamps)))
+
+    def _arrivals_s(self, stamps: bytes) -> NDArray[np.float64]:
+        """Return the kernel's times as monotonic seconds."""
+        times = np.frombuffer(stamps, np.dtype("l")).reshape(-1, 2)
+        arrived_s: NDArray[np.float64] = times[:, 0] + times[:, 1] / _NS - self._clock_offset_s
+        return arrived_s
 
     def _bind(self) -> tuple[socket.socket, socket.socket]:
         now_s = time.monotonic()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from telcoflow_server.media import delay, hearing, jitter
+from telcoflow_server.media import delay, hearing, jitter, jitter_state
 from tests.support.pages import EXPLANATION, table
 
 PAGE = EXPLANATION / "jitter-buffer.md"
@@ -15,7 +15,7 @@ def test_depths_and_bounds_are_those_of_the_engine() -> None:
         "least depth": delay.MIN_DEPTH_MS,
         "most depth": delay.MAX_DEPTH_MS,
         "starting depth": delay.START_DEPTH_MS,
-        "held": jitter.MAX_HELD_MS,
+        "held": jitter_state.MAX_HELD_MS,
         "stopped": jitter.STOPPED_MS,
         "quiet": hearing.QUIET_TICKS * 20,
     }

@@ -90,6 +90,7 @@ class Office:
     def _tick(self, lateness_s: float) -> None:
         self.telephony.before_tick(time.monotonic() - lateness_s + self.ahead_s)
         self.node.run(1)
+        self.telephony.after_tick()
 
     # --- who is there ----------------------------------------------------------------------
 

@@ -172,6 +172,7 @@ async def _check(
     def tick(lateness_s: float) -> None:
         telephony.before_tick(time.monotonic() - lateness_s)
         calls.tick()
+        telephony.after_tick()
 
     ticker = Ticker(tick)
     try:

@@ -7,16 +7,17 @@ the time comes with `advance` and with each packet, random numbers with the star
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from telcoflow_sdk.audio.format import TICK_MS
+from telcoflow_server.codec.g711 import Law
 from telcoflow_server.codec.stream import CodecError, Decoder, Encoder
 from telcoflow_server.codec.table import Codec
-from telcoflow_server.legs.rtp_terms import Address, RtpSeed, RtpTerms
+from telcoflow_server.legs.rtp_parts import LegParts, Together
+from telcoflow_server.legs.rtp_terms import Address, RtpSeed, RtpTerms, Send
 from telcoflow_server.media.hearing import Hearing
 from telcoflow_server.media.pieces import JitterStatistics
 from telcoflow_server.rtp.deadline import MediaDeadline
@@ -25,14 +26,11 @@ from telcoflow_server.rtp.latch import Latch, LatchStatistics
 from telcoflow_server.rtp.packet import RtpError, RtpPacket
 from telcoflow_server.rtp.receiver import ReceiverStatistics, RtpReceiver, SequencedPacket
 from telcoflow_server.rtp.reporter import Reporter, ReporterStatistics
-from telcoflow_server.rtp.rtcp import parse_compound
+from telcoflow_server.rtp.rtcp import Goodbye, parse_compound
 from telcoflow_server.rtp.sender import RtpSender, SenderStatistics
 
 DEAD_AFTER_S = 60.0
 """A phone that sends nothing for so long, and is not on hold, is gone."""
-
-Send = Callable[[bytes, Address], None]
-"""Sends a datagram; never waits, never raises."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +70,7 @@ class RtpLeg:
         now_s: When the tick began, monotonic seconds. Whoever knows that nothing is due may set it
             instead of calling `advance`.
         due_s: Until then `advance` has nothing else to do; to be read only.
+        together: Where it is kept with others, and its row there, until `be_alone`; set there.
         is_dead: Whether nothing has come for `DEAD_AFTER_S` though something should, as of the
             last `advance`.
     """
@@ -85,8 +84,10 @@ class RtpLeg:
         self.now_s = now_s
         self._send = send
         self._send_rtcp = send_rtcp
-        self._latch = _latch_of(terms, terms.remote)
-        self._rtcp_latch = _latch_of(terms, terms.remote_rtcp)
+        self._latch, self._rtcp_latch = (
+            Latch(remote, terms.peer_host, is_peer_trusted=terms.is_peer_trusted)
+            for remote in (terms.remote, terms.remote_rtcp)
+        )
         self._deadline = MediaDeadline(DEAD_AFTER_S)
         self._expects_media = False
         self.due_s = now_s
@@ -109,6 +110,7 @@ class RtpLeg:
         self._pressed: list[DigitEnded] = []
         self._pending = b""  # encoded frames of a packet that is not full yet
         self._pending_frames = 0
+        self.together: tuple[Together, int] | None = None
         self._use(terms.codec)
 
     @property
@@ -142,6 +144,7 @@ class RtpLeg:
 
         With a codec of another sample rate, whoever takes the frames must know beforehand.
         """
+        self.be_alone()
         before, self._terms = self._terms, terms
         self._frames_per_packet = terms.frames_per_packet
         self._latch.renew(terms.remote, terms.peer_host)
@@ -163,6 +166,7 @@ class RtpLeg:
         """
         if self._terms.digits_pt is None:
             raise ValueError("the phone takes no telephone-event")
+        self.be_alone()
         self._keys.press(digits)
 
     def take_digits(self) -> list[DigitEnded]:
@@ -172,9 +176,48 @@ class RtpLeg:
 
     def goodbye(self, wall_s: float) -> None:
         """Tell the far end by RTCP that this is the end."""
+        self.be_alone()
         destination = self._rtcp_latch.destination
         if destination is not None and self._sender.statistics().packets:
             self._send_rtcp(self._reporter.goodbye(self.now_s, wall_s), destination)
+
+    # --- with others -----------------------------------------------------------------------
+
+    def parts(self) -> LegParts | None:
+        """Return what others may go on with for this leg; None while something is the matter.
+
+        Between two ticks. What only its own receiver, buffer and sender know, they tell.
+        """
+        terms, law = self._terms, self._encoder
+        source, destination = self._latch.final, self._latch.destination
+        if source is None or destination is None or not isinstance(law, Law):
+            return None
+        is_plain = terms.sends and self._frames_per_packet == 1 and self._pending_frames == 0
+        if not is_plain or not self._keys.is_idle:
+            return None
+        return LegParts(
+            source,
+            destination,
+            terms.pt,
+            law,
+            self._send,
+            self._latch,
+            self._deadline,
+            self._receiver,
+            self._hearing,
+            self._sender,
+        )
+
+    def be_alone(self) -> None:
+        """Go on by itself, if it does not already."""
+        if self.together is not None:
+            (together, row), self.together = self.together, None
+            together.leave(row)
+
+    def _count(self) -> None:
+        if self.together is not None:
+            together, row = self.together
+            together.count(row)
 
     def _watch(self) -> None:
         # Who holds us may send music, and more often sends nothing.
@@ -193,6 +236,7 @@ class RtpLeg:
             self._do_due(now_s, wall_s)
 
     def _do_due(self, now_s: float, wall_s: float) -> None:
+        self._count()
         ended = self._digits.expire(now_s)
         if ended is not None:
             self._pressed.append(ended)
@@ -215,6 +259,7 @@ class RtpLeg:
             return
         if not self._latch.admit(source):
             return
+        self.be_alone()
         self._deadline.note_media(arrived_s)
         terms, buffer = self._terms, self._hearing.buffer
         for one in self._receiver.receive(packet, arrived_s):
@@ -233,8 +278,10 @@ class RtpLeg:
     def receive_rtcp(self, data: bytes, source: Address, arrived_s: float, wall_s: float) -> None:
         """Take a datagram of the RTCP port; as `receive`."""
         try:
-            parse_compound(data)  # what cannot be read must not latch
+            packets = parse_compound(data)  # what cannot be read must not latch
             if self._rtcp_latch.admit(source):
+                if any(isinstance(packet, Goodbye) for packet in packets):
+                    self.be_alone()
                 self._reporter.receive(data, arrived_s, wall_s)
                 self._deadline.note_media(arrived_s)
         except RtpError:
@@ -260,11 +307,19 @@ class RtpLeg:
     def take(self, tick: int, out: NDArray[np.int16]) -> bool:
         """Fill `out` with what the far end says in this tick."""
         del tick  # the time of the tick came with `advance`
+        if self.together is not None:
+            together, row = self.together
+            together.take(row, out)
+            return True
         return self._hearing.take(self.now_s, out)
 
     def put(self, tick: int, frame: NDArray[np.int16]) -> None:
         """Send one frame, or in its place a packet of a digit."""
         del tick
+        if self.together is not None:
+            together, row = self.together
+            together.put(row, frame)
+            return
         destination = self._latch.destination
         if destination is None or not self._terms.sends:
             self._unsendable += destination is None
@@ -296,6 +351,7 @@ class RtpLeg:
 
     def statistics(self) -> RtpLegStatistics:
         """Return what went over the leg."""
+        self._count()
         return RtpLegStatistics(
             received=self._receiver.statistics(),
             jitter=self._hearing.buffer.statistics(),
@@ -336,14 +392,7 @@ class RtpLeg:
             return self._decoder.decode(payload)
         except CodecError:
             self._undecodable += 1
-            return _NOTHING
+            return np.zeros(0, dtype=np.int16)
 
     def _factor(self) -> float:
         return float(self._seed.generator.uniform(0.5, 1.5))
-
-
-_NOTHING = np.zeros(0, dtype=np.int16)
-
-
-def _latch_of(terms: RtpTerms, remote: Address | None) -> Latch:
-    return Latch(remote, terms.peer_host, is_peer_trusted=terms.is_peer_trusted)

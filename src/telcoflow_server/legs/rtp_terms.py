@@ -5,6 +5,7 @@ Not here: agreeing (`sip/negotiation.py`), the leg (`rtp.py`).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +15,9 @@ from telcoflow_server.codec.table import Codec
 
 Address = tuple[str, int]
 """Numeric host and port."""
+
+Send = Callable[[bytes, Address], None]
+"""Sends a datagram; never waits, never raises."""
 
 MAX_ENCODED_FRAMES = 3
 """Frames of 20 ms that one packet of ours may hold: 60 ms."""

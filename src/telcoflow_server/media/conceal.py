@@ -25,6 +25,8 @@ Samples = NDArray[np.int16]
 MIN_PERIOD_S = 0.005
 MAX_PERIOD_S = 0.015
 """A voice's pitch, 200 to 66 Hz; a higher voice is found at a multiple of its period."""
+HISTORY_S = 3.25 * MAX_PERIOD_S
+"""What of the past a loss may need: three periods and a quarter."""
 FULL_S = 0.010
 """Repeated at full level for so long; speech hardly changes in that time."""
 FADED_S = 0.060
@@ -101,6 +103,11 @@ class Concealer:
         self._repetition: NDArray[np.float64] | None = None  # of the loss in progress
         self._concealed = 0  # samples of it that were played
         self._period = 0  # that is repeated
+
+    @property
+    def is_concealing(self) -> bool:
+        """Whether what is received next will be blended in."""
+        return self._repetition is not None
 
     def play(self, samples: Samples) -> Samples:
         """Take what was received; return what to play, of the same length.

@@ -11,6 +11,7 @@ arbitrary; only what a transit exceeds the fastest one by means something: the r
 from __future__ import annotations
 
 from telcoflow_sdk.audio.format import TICK_MS
+from telcoflow_server.media.steady import SteadyDelay
 
 MIN_DEPTH_MS = 40
 """One packet, and another that is in time but out of order."""
@@ -27,14 +28,17 @@ LATE_PERCENT_AFTER_FALL = 1
 """It falls when no more than these would: a network that stalls every few seconds keeps what it
 needs, and is not followed up and down."""
 
-_BIN_MS = 2
+BIN_MS = 2
+"""How finely delays are told apart."""
+BINS = MAX_DEPTH_MS // BIN_MS + 1
+"""The last one: everything beyond."""
+WEIGHT = 64
+"""Of a new packet: halving integers then loses nothing that matters."""
 _HALF_LIFE_PACKETS = 500
 """Ten seconds: what a burst asked for is forgotten in half a minute."""
-_WEIGHT = 64  # of a new packet: halving integers then loses nothing that matters
 _WINDOW_PACKETS = 200
 """The fastest packet is looked for in the last 4 to 8 s. A clock that is wrong by 200 ppm moves
 1.6 ms in that time, less than a bin."""
-_BINS = MAX_DEPTH_MS // _BIN_MS + 1  # the last one: everything beyond
 
 
 class RelativeDelay:
@@ -49,10 +53,10 @@ class RelativeDelay:
 
     def __init__(self, clock_rate_hz: int) -> None:
         self._units_per_ms = clock_rate_hz // 1000
-        self._bin_units = self._units_per_ms * _BIN_MS
+        self._bin_units = self._units_per_ms * BIN_MS
         self._least = MIN_DEPTH_MS * self._units_per_ms
         self._most = MAX_DEPTH_MS * self._units_per_ms
-        self._bins = [0] * _BINS
+        self._bins = [0] * BINS
         self._total = 0
         self._edge = 0  # the bin of the wanted percentile
         self._beyond = 0  # weight of the bins after it
@@ -82,12 +86,12 @@ class RelativeDelay:
             self._window_fastest = None
             self._window_packets = 0
         at = (transit_units - fastest) // self._bin_units
-        if at >= _BINS:
-            at = _BINS - 1
-        self._bins[at] += _WEIGHT
-        self._total += _WEIGHT
+        if at >= BINS:
+            at = BINS - 1
+        self._bins[at] += WEIGHT
+        self._total += WEIGHT
         if at > self._edge:
-            self._beyond += _WEIGHT
+            self._beyond += WEIGHT
         self._packets += 1
         if self._packets % _HALF_LIFE_PACKETS == 0:
             self._halve()
@@ -125,6 +129,32 @@ class RelativeDelay:
             wanted = max(wanted, START_DEPTH_MS * self._units_per_ms)
         return min(max(wanted, self._least), self._most)
 
+    def steady(self) -> SteadyDelay | None:
+        """Return what there is to go on from elsewhere; None while the start depth may apply."""
+        if self.fastest_units is None or self._packets < MEASURED_PACKETS:
+            return None
+        of_window = _WINDOW_PACKETS - self._window_packets
+        of_half_life = _HALF_LIFE_PACKETS - self._packets % _HALF_LIFE_PACKETS
+        return SteadyDelay(
+            self.fastest_units,
+            self._window_fastest,
+            min(of_window, of_half_life) - 1,
+            self._bins.copy(),
+            self._total,
+            self._edge,
+            self._beyond,
+        )
+
+    def catch_up(self, now: SteadyDelay, packets: int) -> None:
+        """Go on from what elsewhere became of `steady`, so many packets later."""
+        self.fastest_units = now.fastest_units
+        self._window_fastest = now.window_fastest_units
+        self._window_packets += packets
+        self._packets += packets
+        self._bins = now.bins
+        self._total = now.total
+        self._beyond = now.beyond
+
     def _lower(self, bins: int) -> None:
         """Count all delays as less by so many bins: the fastest packet has become slower.
 
@@ -132,7 +162,7 @@ class RelativeDelay:
         """
         if bins:
             kept = self._bins[bins:]
-            self._bins = [sum(self._bins[: bins + 1]), *kept[1:], *([0] * bins)][:_BINS]
+            self._bins = [sum(self._bins[: bins + 1]), *kept[1:], *([0] * bins)][:BINS]
             self._edge = max(self._edge - bins, 0)
             self._beyond = sum(self._bins[self._edge + 1 :])
 

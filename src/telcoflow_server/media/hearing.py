@@ -17,6 +17,7 @@ from telcoflow_server.media.comfort_noise import ComfortNoise
 from telcoflow_server.media.conceal import Concealer, Samples
 from telcoflow_server.media.jitter import JitterBuffer
 from telcoflow_server.media.pieces import Lost, P, Packet, Piece, Silence
+from telcoflow_server.media.steady import SteadyBuffer
 
 QUIET_BELOW_SPEECH = 1e-3
 """A frame with less than this part of the recent loudest frame's power, 30 dB, is silent: it may
@@ -97,6 +98,20 @@ class Hearing(Generic[P]):
             is_heard |= self._sound(piece, samples, out[at:end])
             at = end
         return is_heard
+
+    def steady(self) -> SteadyBuffer | None:
+        """See `JitterBuffer.steady`: nothing is being concealed, either."""
+        return None if self._concealer.is_concealing else self.buffer.steady()
+
+    def catch_up(self, now: SteadyBuffer, came: int, played: int, last: list[P]) -> None:
+        """See `JitterBuffer.catch_up`.
+
+        Args:
+            last: The last payloads played, `HISTORY_S` of them or all since `steady`, in order.
+        """
+        self.buffer.catch_up(now, came, played)
+        for payload in last:
+            self._concealer.play(self._decode(payload))
 
     def _decode_all(self, pieces: tuple[Piece[P], ...]) -> list[tuple[Piece[P], Samples]]:
         """Return each piece with its samples, or of a loss those that follow it, if known."""

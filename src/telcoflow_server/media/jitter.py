@@ -11,12 +11,9 @@ length of the packets, so what is decoded once may be played over several ticks.
 
 from __future__ import annotations
 
-from typing import Generic
-
-from telcoflow_sdk.audio.format import TICK_MS
-from telcoflow_server.media.delay import MAX_DEPTH_MS, RelativeDelay
+from telcoflow_server.media.delay import MAX_DEPTH_MS
+from telcoflow_server.media.jitter_state import JitterState
 from telcoflow_server.media.pieces import (
-    JitterCounts,
     JitterStatistics,
     Lost,
     P,
@@ -24,13 +21,9 @@ from telcoflow_server.media.pieces import (
     Piece,
     Silence,
 )
-from telcoflow_server.media.sequence import SequenceNumbers
-from telcoflow_server.media.timeline import Arrival, TimeLine
-from telcoflow_server.media.waiting import Audio, Pause, Waiting, covers, insert
+from telcoflow_server.media.timeline import Arrival
+from telcoflow_server.media.waiting import Audio, Pause, covers, insert
 
-MAX_HELD_MS = 300
-"""The largest depth, a tick of slack and a packet of 60 ms. Who gets there has not been silent
-for long; the oldest is discarded."""
 MAX_HELD_PACKETS = 128
 """As much in packets of 2.5 ms; more are not sent to be played."""
 STOPPED_MS = 200
@@ -38,7 +31,7 @@ STOPPED_MS = 200
 way cannot be that late, and what is concealed has faded to nothing."""
 
 
-class JitterBuffer(Generic[P]):
+class JitterBuffer(JitterState[P]):
     """One leg's packets between the network and the tick.
 
     The head advances by one tick per take, whether or not audio was there, so delay cannot creep;
@@ -55,37 +48,6 @@ class JitterBuffer(Generic[P]):
     Raises:
         ValueError: the clock rate is no positive multiple of 1000.
     """
-
-    def __init__(self, clock_rate_hz: int) -> None:
-        if clock_rate_hz < 1000 or clock_rate_hz % 1000:
-            raise ValueError(f"clock rate must be a multiple of 1000 Hz, not {clock_rate_hz!r}")
-        self._rate_hz = clock_rate_hz
-        self._units_per_ms = clock_rate_hz // 1000
-        self._tick = TICK_MS * self._units_per_ms
-        self._max_held = MAX_HELD_MS * self._units_per_ms
-        self._line: TimeLine[P] = TimeLine(clock_rate_hz)
-        self._delay = RelativeDelay(clock_rate_hz)
-        self._now = -(1 << 62)  # before any clock
-        self._counts = JitterCounts()
-        self._begin()
-
-    def _begin(self) -> None:
-        """Begin a time line: nothing held, nothing known of its numbers."""
-        self._numbers = SequenceNumbers()
-        self._held: Waiting[P] = []
-        self._is_under_way = False  # whether the first one held has been played in part
-        self._is_known = False  # whether it has been returned, for that or as what follows a loss
-        self._packet_length = self._tick  # of the last packet put
-        self._target = self._delay.depth_units(self._tick)
-        self._is_playing = False  # False: filling
-        self._head = 0
-        self._played_until = 0  # end of the last audio played
-        self._is_paused = False
-        self._comfort: bytes | None = None
-        self.wants_silence = False
-        self._is_silent = False  # what the last tick played, as far as we were told
-        self._run = 0
-        self._run_units = 0
 
     def put(
         self, seq: int, timestamp: int, arrival_s: float, payload: P, length_units: int

@@ -76,3 +76,20 @@ class SequenceNumbers:
         if played is None or seq > played:
             self._played = seq
         return missing
+
+    @property
+    def unplayed(self) -> int | None:
+        """How far the highest number is above the last one played; None before one is."""
+        if self.highest is None or self._played is None:
+            return None
+        return self.highest - self._played
+
+    def catch_up(self, came: int, played: int) -> None:
+        """Note that so many came, and so many were played, each the next one."""
+        assert self.highest is not None  # as `unplayed` told
+        assert self._played is not None
+        kept = min(came, WINDOW)
+        self.highest += came
+        self._seen = (self._seen << kept | (1 << kept) - 1) & _MASK
+        self._passed = self._passed << kept & _MASK
+        self._played += played

@@ -37,6 +37,7 @@ class MediaDeadline:
         self.at_s = None
 
     def note_media(self, now_s: float) -> None:
-        """RTP or RTCP of the far end arrived."""
-        if self.at_s is not None:
-            self.at_s = now_s + self._timeout_s
+        """RTP or RTCP of the far end arrived; not always told in the order of time."""
+        at_s = now_s + self._timeout_s
+        if self.at_s is not None and at_s > self.at_s:
+            self.at_s = at_s

@@ -108,6 +108,17 @@ class Latch:
         self._last_stranger = source
         return False
 
+    @property
+    def final(self) -> Address | None:
+        """The source, once nobody takes its place but by signalling."""
+        is_final = self._packets_of_source >= LEARNING_PACKETS and self._trust is not _Trust.FORMER
+        return self._source if is_final else None
+
+    def note_admitted(self, packets: int) -> None:
+        """Note that so many came of the source that is final."""
+        self._packets_of_source += packets
+        self._admitted += packets
+
     def renew(self, announced: Address | None, peer_host: str) -> None:
         """Take what a new offer or answer says; latch anew only if it brings another address.
 

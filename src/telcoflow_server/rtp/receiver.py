@@ -45,6 +45,28 @@ class SequencedPacket(NamedTuple):
     arrived_s: float
 
 
+class SteadyReceiver(NamedTuple):
+    """A stream whose packets come in turn: what changes in its receiver then.
+
+    Attributes:
+        pt: Of the last packet.
+        ssrc: Of the stream.
+        seq: Of the last packet, 16 bits.
+        ts: Likewise, 32 bits.
+        arrived_s: Likewise.
+        jitter_units: See `ReceiverStatistics`, in units of the clock rate.
+        max_jitter_s: Likewise, seconds.
+    """
+
+    pt: int
+    ssrc: int
+    seq: int
+    ts: int
+    arrived_s: float
+    jitter_units: float
+    max_jitter_s: float
+
+
 @dataclass(frozen=True, slots=True)
 class ReceiverStatistics:
     """What came, all streams since the beginning; all but `jitter_ms` only grow.
@@ -202,6 +224,49 @@ class RtpReceiver:
         self._octets += len(packet.payload)
         fields = packet, seq, ts, line.stream, now_s
         return (tuple.__new__(SequencedPacket, fields),)  # why not by name: see `RtpPacket.parse`
+
+    def steady(self) -> SteadyReceiver | None:
+        """Return what there is to go on from elsewhere, if nothing is the matter.
+
+        Nothing may be received before `catch_up`.
+        """
+        line, measured = self._line, self._measured
+        if line is None or measured is None or self._candidate is not None or line.has_left:
+            return None
+        if measured[1] != line.latest_ts:
+            return None  # the last packet was out of order
+        return SteadyReceiver(
+            self._pt,
+            line.ssrc,
+            line.highest_seq & _SEQ_MASK,
+            line.latest_ts & _TS_MASK,
+            measured[0],
+            line.jitter_units,
+            self._max_jitter_s,
+        )
+
+    def catch_up(self, now: SteadyReceiver, packets: int, octets: int, duration_units: int) -> None:
+        """Go on from what elsewhere became of `steady`.
+
+        Args:
+            now: What there is now.
+            packets: That have come since, each the next one.
+            octets: Of their payload.
+            duration_units: What their timestamps have advanced by.
+        """
+        line = self._line
+        assert line is not None  # or nothing was steady
+        line.received += packets
+        line.unique += packets
+        line.highest_seq += packets
+        line.latest_ts += duration_units
+        shift = min(packets, MAX_MISORDER)
+        line.seen = (line.seen << shift | (1 << shift) - 1) & _SEEN_MASK
+        line.jitter_units = now.jitter_units
+        self._max_jitter_s = now.max_jitter_s
+        self._measured = now.arrived_s, line.latest_ts
+        self._packets += packets
+        self._octets += octets
 
     def note_report(self, report: SenderReport, now_s: float) -> None:
         """Remember a sender report, for the next report block."""

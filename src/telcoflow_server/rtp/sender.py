@@ -91,6 +91,29 @@ class RtpSender:
         self._is_in_talkspurt = True
         return self._build(pt | _MARKED, payload, ts)
 
+    def steady(self) -> tuple[int, int] | None:
+        """Return sequence number and timestamp of the next frame, to be sent elsewhere.
+
+        None where that begins a talkspurt. Nothing may be sent here before `catch_up`.
+        """
+        return (self._seq, self._ts) if self._is_in_talkspurt else None
+
+    def catch_up(self, packets: int, octets: int, duration_units: int, sent_at_s: float) -> None:
+        """Go on from what elsewhere became of `steady`.
+
+        Args:
+            packets: That were sent, one at least.
+            octets: Of their payload.
+            duration_units: Their length, each the same.
+            sent_at_s: When the last one was.
+        """
+        self._sent_at_s = sent_at_s
+        self._sent_ts = (self._ts + duration_units - duration_units // packets) % TS_MODULUS
+        self._seq = (self._seq + packets) % SEQ_MODULUS
+        self._ts = (self._ts + duration_units) % TS_MODULUS
+        self._packets += packets
+        self._octets += octets
+
     def send_event(self, pt: int, payload: bytes, ts: int, *, is_first: bool) -> bytes:
         """Return the datagram that carries a telephone-event in place of or beside a frame.
 

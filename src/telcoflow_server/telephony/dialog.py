@@ -18,6 +18,7 @@ from telcoflow_sdk.protocol.codes import EndReason
 from telcoflow_server.call.call import Call
 from telcoflow_server.codec.table import Codec, find
 from telcoflow_server.legs.rtp import RtpLeg
+from telcoflow_server.legs.rtp_array import RtpArray
 from telcoflow_server.legs.rtp_terms import RtpSeed, RtpTerms
 from telcoflow_server.legs.sip import SipPhone
 from telcoflow_server.sip.accounts import Private
@@ -72,6 +73,7 @@ class DialogOwner(Protocol):
 
     media_host: str
     now_s: float
+    legs: RtpArray
 
     def send(self, command: Command) -> None:
         """Tell the SIP process something."""
@@ -243,7 +245,7 @@ class SipDialog:
     def _new_leg(self, terms: RtpTerms) -> RtpLeg:
         ports, owner = self._ports, self._owner
         leg = RtpLeg(terms, new_seed(), owner.now_s, ports.send, ports.send_rtcp)
-        ports.received = leg.receive
+        owner.legs.add(ports.port, leg)
         ports.received_rtcp = lambda data, source, at_s: leg.receive_rtcp(
             data, source, at_s, time.time()
         )
@@ -278,6 +280,7 @@ class SipDialog:
         self._is_over = True
         if self.phone.leg is not None:
             self.phone.leg.goodbye(time.time())
+            self._owner.legs.remove(self._ports.port)
         self._ports.close()
         self._owner.forget(self._id)
 

@@ -26,6 +26,7 @@ from telcoflow_server.call.ports import (
 from telcoflow_server.call.recordings import Recordings
 from telcoflow_server.call.session import Session
 from telcoflow_server.codec.table import offered
+from telcoflow_server.legs.rtp_array import RtpArray
 from telcoflow_server.legs.sip import SipPhone
 from telcoflow_server.sip.accounts import EdgeSettings, Private
 from telcoflow_server.sip.commands import (
@@ -125,6 +126,7 @@ class Telephony:
     Attributes:
         edge: The SIP process.
         now_s: Time of the tick that is under way, monotonic seconds.
+        legs: All phones' audio.
         trunks: Trunk to whether it can be used, as far as is known.
         ended_legs: What went over the legs that have ended.
 
@@ -151,6 +153,7 @@ class Telephony:
         self._routes = routes
         self._pool = pool
         self._record = record
+        self.legs = RtpArray()
         self._dialogs: dict[DialogId, SipDialog] = {}
         self._registered: dict[str, set[str]] = {}  # extension to its phones' contacts
 
@@ -196,7 +199,13 @@ class Telephony:
             # Nearly always nothing is due, and calls are what costs here.
             if due_s >= dialog.due_s or (leg is not None and due_s >= leg.due_s):
                 dialog.advance(due_s, wall_s)
-        self._pool.read()
+        for datagrams in self._pool.read():
+            self.legs.receive(datagrams)
+        self.legs.begin(due_s)
+
+    def after_tick(self) -> None:
+        """Send what phones were given to hear in the tick."""
+        self.legs.finish()
 
     def send(self, command: Command) -> None:
         """Tell the SIP process something; for dialogs."""

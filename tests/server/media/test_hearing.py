@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from telcoflow_server.codec.g711 import MU_LAW
+from telcoflow_server.media.conceal import HISTORY_S
 from telcoflow_server.media.hearing import Hearing
+from telcoflow_server.media.jitter_array import LAST, JitterArray
 from telcoflow_server.media.pieces import JitterStatistics
 from tests.support.network import Bursts, Impairment, Network
 from tests.support.speech import Samples, longest_gap_ms, snr_db, speech, voiced
@@ -387,3 +389,53 @@ def test_depth_that_is_a_little_short_grows_in_the_next_pause_and_not_before() -
     assert grown_ms[-1] == 20
     assert (statistics.depth_ms, statistics.target_ms) == (65, 48)
     assert statistics.late == statistics.lost == 0
+
+
+def listening() -> Hearing[bytes]:
+    return Hearing[bytes](
+        clock_rate_hz=8_000,
+        sample_rate_hz=8_000,
+        decode=MU_LAW.decode,
+        generator=np.random.default_rng(1),
+    )
+
+
+@pytest.mark.parametrize("elsewhere", [1, 2, 3, 40])
+def test_what_was_heard_elsewhere_is_concealed_with_when_more_is_lost(elsewhere: int) -> None:
+    """Three packets of 20 ms are more than a concealer's history."""
+    assert LAST * TICK_S > HISTORY_S
+    payloads = [MU_LAW.encode(frame) for frame in voiced(8_000)[: 160 * 120].reshape(-1, TICK)]
+    payloads[50:60] = [MU_LAW.encode(np.zeros(TICK, np.int16))] * 10  # here the depth falls
+    begun = 70
+    alone, other, array = listening(), listening(), JitterArray(1)
+    row, heard = np.array([0]), []
+    for number in range(begun + elsewhere + 10):
+        now_s, at_s = number * TICK_S, number * TICK_S - 0.01
+        is_lost = number >= begun + elsewhere
+        frames = [np.zeros(TICK, np.int16) for _ in range(2)]
+        for hearing in (alone, other):
+            if not is_lost and (hearing is alone or number < begun):
+                payload = payloads[number % len(payloads)]
+                hearing.buffer.put(number, number * TICK, at_s, payload, TICK)
+        if number == begun:
+            steady = other.steady()
+            assert steady is not None
+            array.enter(0, steady)
+        if number == begun + elsewhere:
+            array.count(0, other.buffer)
+            counted = array.leave(0)
+            other.catch_up(counted.now, counted.came, counted.played, counted.last)
+        alone.take(now_s, frames[0])
+        if begun <= number < begun + elsewhere:
+            codes = np.frombuffer(payloads[number % len(payloads)], np.uint8)[None]
+            assert array.put(row, np.array([True]), np.array([at_s]), codes).all()
+            assert array.are_due(row, now_s).all()
+            MU_LAW.decode_array(array.next_payloads(row)[0], frames[1])
+            array.play(row, now_s)
+        else:
+            other.take(now_s, frames[1])
+        heard.append(np.array_equal(frames[0], frames[1]))
+
+    assert all(heard)
+    assert alone.steady() is None, "it is concealing"
+    assert alone.buffer.statistics() == other.buffer.statistics()

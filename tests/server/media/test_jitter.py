@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from telcoflow_server.media.delay import START_DEPTH_MS
-from telcoflow_server.media.jitter import MAX_HELD_MS, MAX_HELD_PACKETS, JitterBuffer
+from telcoflow_server.media.jitter import MAX_HELD_PACKETS, JitterBuffer
+from telcoflow_server.media.jitter_state import MAX_HELD_MS
 from telcoflow_server.media.pieces import Lost, Packet, Silence
 from tests.support.jitter import FIRST_SEQ, FIRST_TIMESTAMP, Line, numbers
 

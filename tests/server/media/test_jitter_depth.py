@@ -7,7 +7,8 @@ from random import Random
 import pytest
 
 from telcoflow_server.media.delay import MAX_DEPTH_MS, MIN_DEPTH_MS
-from telcoflow_server.media.jitter import MAX_HELD_MS, JitterBuffer
+from telcoflow_server.media.jitter import JitterBuffer
+from telcoflow_server.media.jitter_state import MAX_HELD_MS
 from telcoflow_server.media.pieces import Lost, Packet
 from tests.support.jitter import TICK_S, Line, numbers
 from tests.support.network import Impairment, Network

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from telcoflow_server.media.jitter import MAX_HELD_MS, JitterBuffer
+from telcoflow_server.media.jitter import JitterBuffer
+from telcoflow_server.media.jitter_state import MAX_HELD_MS
 from telcoflow_server.media.pieces import Packet, Piece
 from tests.support.jitter import FIRST_SEQ, FIRST_TIMESTAMP, TICK_S, Line
 

@@ -108,3 +108,39 @@ def test_all_numbers_are_played_passed_over_or_missing(audio: set[int], others: 
 
     before_last = set(range(1, max(audio, default=0) + 1))
     assert missing == len(before_last - audio - others)
+
+
+def test_what_came_and_was_played_elsewhere_is_known_when_it_is_told() -> None:
+    told, noted = SequenceNumbers(), SequenceNumbers()
+    assert [told.unplayed] == [None]
+    for numbers in (told, noted):
+        numbers.pass_over(70)
+        numbers.note(71)
+        numbers.note(73)
+        assert [numbers.unplayed] == [None]
+        numbers.play(71)
+        assert [numbers.unplayed] == [2]
+        numbers.play(73)
+
+    for seq in range(74, 94):
+        noted.note(seq)
+        if seq < 92:
+            noted.play(seq)
+    told.catch_up(came=20, played=18)
+
+    assert told.highest == noted.highest == 93
+    assert told.unplayed == noted.unplayed == 2
+    for seq in (72, 80, 93, 95, 94, 70):
+        assert told.note(seq) == noted.note(seq), seq
+    assert told.play(95) == noted.play(95)
+
+
+def test_more_than_are_remembered_may_have_come_elsewhere() -> None:
+    numbers = SequenceNumbers()
+    numbers.note(5)
+    numbers.play(5)
+
+    numbers.catch_up(came=2 * WINDOW, played=2 * WINDOW)
+
+    assert not numbers.note(5 + WINDOW + 1)
+    assert numbers.note(5 + 2 * WINDOW + 1)
