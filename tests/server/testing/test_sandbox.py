@@ -75,7 +75,9 @@ def test_what_the_phone_says_comes_back_from_an_echo(run: Run, tmp_path: Path) -
         assert phone.end_reason is reason
         assert before is None
         assert phone.report is not None
-        assert (phone.report.end_reason, phone.report.gaps) == (reason, ())
+        assert phone.report.end_reason is reason
+        if run is run_virtual:  # in real time, a machine that is busy leaves gaps
+            assert phone.report.gaps == ()
 
     run(main())
 
