@@ -13,6 +13,8 @@ from telcoflow_sdk.protocol.codes import EndReason
 from telcoflow_sdk.protocol.states import CallState
 from telcoflow_server.call.call import Call
 from telcoflow_server.codec.table import PCMA, PCMU, Codec, find
+from telcoflow_server.legs import rtp_array
+from telcoflow_server.legs.rtp_array import LEAST_LEGS
 from telcoflow_server.sip.accounts import EdgeSettings, Trunk
 from tests.interop.baresip import Baresip
 from tests.interop.conftest import Measure, OpenOffice, OpenRelay, needs
@@ -101,10 +103,19 @@ async def talk(line: Line, folder: Path, measured: Measure) -> tuple[Quality, Qu
 
 
 @pytest.mark.parametrize("codec", [PCMU, PCMA], ids=lambda one: one.encoding)
+@pytest.mark.parametrize("least_legs", [LEAST_LEGS, 1], ids=["alone", "as one of many"])
 async def test_each_is_heard_as_well_as_the_codec_permits(
-    dial: Dial, folder: Path, measured: Measure, codec: Codec
+    dial: Dial,
+    folder: Path,
+    measured: Measure,
+    monkeypatch: pytest.MonkeyPatch,
+    codec: Codec,
+    least_legs: int,
 ) -> None:
+    monkeypatch.setattr(rtp_array, "LEAST_LEGS", least_legs)
     line = await dial(codec)
+    if least_legs == 1:
+        await line.office.until(lambda: line.office.telephony.legs.together == 1)
 
     up, down = await talk(line, folder, measured)
 

@@ -14,6 +14,7 @@ from telcoflow_sdk.protocol.codes import EndReason
 from telcoflow_sdk.protocol.states import CallState
 from telcoflow_server.codec.table import L16_CODECS, PCMA, PCMU, Codec, find
 from telcoflow_server.legs.rtp import DEAD_AFTER_S
+from telcoflow_server.legs.rtp_array import LEAST_LEGS
 from telcoflow_server.sip.accounts import EdgeSettings
 from telcoflow_server.telephony.routes import Routes
 from tests.server.telephony.conftest import OpenOffice
@@ -59,6 +60,27 @@ async def test_a_caller_and_an_agent_hear_each_other(open_office: OpenOffice, co
     assert is_whole(talking.sound.heard, AGENT_HZ, rate_hz, 48)
     assert is_whole(agent_heard(agent), PERSON_HZ, 24_000, 48)
     assert call.state is CallState.ANSWERED
+
+
+@pytest.mark.slow
+async def test_many_phones_at_once_are_each_heard_both_ways(office: Office) -> None:
+    lines = [await office.answered_call(PCMU) for _ in range(LEAST_LEGS)]
+    legs = office.telephony.legs
+    await office.until(lambda: legs.together > 0)
+
+    for talking, _, agent in lines:
+        talking.sound.forget()
+        talking.sound.say(tone(PERSON_HZ, 2_000, 8_000))
+        agent.say(tone(AGENT_HZ, 1_000).tobytes(), end=True)
+    (first, call, _), *_ = lines
+    over = call.tick + 100
+    await office.until(lambda: call.tick > over)
+    first.hang_up()
+    await office.until(lambda: office.telephony.dialogs == LEAST_LEGS - 1)
+
+    for talking, _, agent in lines:
+        assert is_whole(talking.sound.heard, AGENT_HZ, 8_000, 48)
+        assert is_whole(agent_heard(agent), PERSON_HZ, 24_000, 48)
 
 
 @pytest.mark.skipif(not socket.has_ipv6, reason="this machine has no IPv6")
