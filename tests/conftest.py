@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
+import signal
 import socket
 import subprocess
 import threading
@@ -28,6 +29,15 @@ GRACE_S = 2.0
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _programs_can_be_interrupted() -> None:
+    """Have programs that tests start heed SIGINT.
+
+    A shell lets what it runs in the background ignore it, and so does all that this starts.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True, scope="session")
