@@ -268,7 +268,7 @@ class PositionedOutbox:
             )
         self._granted_at = now
         self._again.clear()
-        if received == self._last_end:
+        if received in self._sent_ends:
             # That this end arrived is nowhere said.
             self._again.append(build_audio(_CHANNEL, END, 0, self.generation, received, b""))
         for sent in self._unreceived:

@@ -361,6 +361,25 @@ def test_a_relink_that_is_lost_again_begins_anew() -> None:
     assert box.is_drained
 
 
+def test_a_relink_tells_an_end_also_when_another_utterance_has_begun_behind_it() -> None:
+    """Only the last end was told again: two utterances became one."""
+    box = open_outbox()
+    for samples in (10, 5):
+        box.write(pcm(samples))
+        messages(box)
+        box.end_utterance()
+        messages(box)
+
+    box.relink(0, 10, NOW)
+
+    again = messages(box)
+    assert [(one.offset, len(one.pcm) // 2, one.flags & END) for one in again] == [
+        (10, 0, END),
+        (10, 5, 0),
+        (15, 0, END),
+    ]
+
+
 def test_a_relink_tells_the_end_that_may_not_have_arrived() -> None:
     box = open_outbox(window=10)
     box.write(pcm(10))

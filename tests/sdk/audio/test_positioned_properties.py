@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from telcoflow_sdk.audio.format import AudioFormat
@@ -128,6 +128,7 @@ class Script:
 
 
 @given(steps=STEPS)
+@example(steps=[("end", 1), ("write", 1), ("end", 1), ("tell", 1), ("send", 1)])
 def test_whatever_happens_nothing_comes_twice_and_only_what_was_cleared_is_missing(
     steps: list[tuple[str, int]],
 ) -> None:
