@@ -22,6 +22,9 @@ from tests.support.rtp_legs import LEFT, RIGHT, TICK_S, WALL_S, seed, terms
 
 FRAME = 160
 
+Sent = tuple[str, bytes, Address]
+"""RTP or RTCP, and where it went."""
+
 
 @dataclass(order=True)
 class Arrival:
@@ -72,7 +75,7 @@ class Phone:
         self.skips = 0
         self.stalled_until_s = 0.0
         self.left_out = 0
-        self.sent: tuple[list[object], list[object]] = ([], [])
+        self.sent: tuple[list[Sent], list[Sent]] = ([], [])
         self._arrivals: list[Arrival] = []
         self._order = count()
         self._network: Network = Network(impairment, number)
@@ -122,7 +125,7 @@ class Phone:
             self.arrive(delivery.at_s, data, (self.source[0], self.source[1] + 1), is_rtcp=True)
 
 
-def noting(sent: list[object], kind: str) -> Callable[[bytes, Address], None]:
+def noting(sent: list[Sent], kind: str) -> Callable[[bytes, Address], None]:
     """Return what notes what is sent."""
     return lambda data, destination: sent.append((kind, data, destination))
 

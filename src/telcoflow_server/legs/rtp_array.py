@@ -114,7 +114,8 @@ class RtpArray:
     def begin(self, now_s: float) -> None:
         """Make the frames of the tick at `now_s` that legs say."""
         self._now_s = now_s
-        self._taken.clear()
+        self._taken.clear()  # of a tick that failed before its end, as what is below
+        self._put.clear()
         rows = np.flatnonzero(self._is_used)
         if not rows.size:
             return

@@ -317,6 +317,21 @@ def test_a_leg_that_is_removed_has_sent_everything() -> None:
     twins.compare()
 
 
+def test_a_tick_that_failed_leaves_no_packet_to_be_sent_twice() -> None:
+    twins = settled()
+    leg, sent = twins.phones[5].other, twins.phones[5].sent[1]
+    twins.begin()
+    leg.put(twins.tick, speech_of(5, 0))
+
+    twins.tick += 1  # the one before has never come to `finish`
+    twins.begin()
+    leg.put(twins.tick, speech_of(5, 1))
+    twins.array.finish()
+
+    packets = [one for one in sent if one[0] == "RTP"]
+    assert len(packets) == 1
+
+
 def test_what_comes_on_a_port_of_no_leg_is_lost() -> None:
     twins = settled()
     twins.array.remove(twins.phones[5].port)
