@@ -27,7 +27,7 @@ from telcoflow_server.call.ports import Callee, DialRequest
 from telcoflow_server.call.recordings import Recording, Recordings
 from telcoflow_server.call.report import CallReport
 from telcoflow_server.call.session import Session
-from telcoflow_server.legs.agent import AgentAudio
+from telcoflow_server.legs.agent_state import AgentAudio
 from telcoflow_server.legs.simulated import CalleeScript, Script, SimulatedCallee, SimulatedPhone
 from telcoflow_server.media.record import Lane, Recorder
 from telcoflow_server.media.routing import Slot

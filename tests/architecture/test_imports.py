@@ -49,7 +49,11 @@ ENGINE_EXCEPTIONS = {
 IMPORTERS = {
     "av": {"telcoflow_server/codec/av.py"},
     "aiofastnet": {"telcoflow_server/api/media.py"},
-    "picows": {"telcoflow_sdk/_asyncio/link.py", "telcoflow_server/api/media.py"},
+    "picows": {
+        "telcoflow_sdk/_asyncio/link.py",
+        "telcoflow_server/api/agent_socket.py",
+        "telcoflow_server/api/media.py",
+    },
     "aiohttp": {
         "telcoflow_server/api/admin.py",
         "telcoflow_server/api/auth.py",

@@ -136,7 +136,7 @@ def test_playout_numbers_are_those_of_the_engine() -> None:
         "step": lead.STEP_MS,
         "steady time": lead.STEADY_TICKS * ticks_ms,
         "pause": playout.UTTERANCE_PAUSE_TICKS * ticks_ms,
-        "tail": playout.TAIL_TICKS * ticks_ms,
+        "tail": lead.TAIL_TICKS * ticks_ms,
         "queue": credit.MAX_QUEUED_MS,
     }
 

@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from telcoflow_sdk.protocol.codec import ProtocolViolation
 from telcoflow_sdk.protocol.codes import CloseCode
 from telcoflow_sdk.protocol.positions import (
     END,
@@ -68,11 +69,29 @@ class PositionedLink:
     def close(self, code: CloseCode, reason: str) -> None:
         self.closed_with = self.closed_with or code
 
+    def has_taken(self, message: bytes | None) -> bool:
+        """Return whether a binary message was taken at once; None: something else comes."""
+        return False
+
 
 class PositionedAgent:
-    """An agent of a call; `connect` puts it on the line, and back on it."""
+    """An agent of a call; `connect` puts it on the line, and back on it.
 
-    def __init__(self, exchange: Exchange, call: Call, *, channels: int = 1) -> None:
+    Args:
+        exchange: Where the call is.
+        call: Which.
+        channels: How many it hears.
+        link: Makes its links.
+    """
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        call: Call,
+        *,
+        channels: int = 1,
+        link: type[PositionedLink] = PositionedLink,
+    ) -> None:
         self.log: list[dict[str, Any]] = []
         """The text messages that arrived, each once."""
         self.welcomes: list[dict[str, Any]] = []
@@ -85,7 +104,8 @@ class PositionedAgent:
         self.generation = 0
         self.epoch = 0
         self.acknowledges = True
-        self.link = PositionedLink(self)
+        self._new_link = link
+        self.link = link(self)
         self.reception: Reception
         self._exchange = exchange
         self._call = call
@@ -102,7 +122,7 @@ class PositionedAgent:
     def connect(self, *, epoch: int | None = None) -> PositionedLink:
         """Open a link and say hello over it; what was not seen is sent again."""
         self.epoch = self.epoch + 1 if epoch is None else epoch
-        link = PositionedLink(self)
+        link = self._new_link(self)
         reception = Reception(self._exchange, self._call, link, is_v2=True)
         reception.opened()
         self.link, self.reception = link, reception
@@ -114,11 +134,13 @@ class PositionedAgent:
 
     def lose(self) -> None:
         """The link breaks."""
+        self.link.has_taken(None)
         self.link.is_lost = True
         self.reception.lost(None)
 
     def leave(self, code: CloseCode = CloseCode.NORMAL) -> None:
         """Say goodbye."""
+        self.link.has_taken(None)
         self.link.is_lost = True
         self.reception.lost(code)
 
@@ -132,6 +154,8 @@ class PositionedAgent:
 
     def send_text(self, message: bytes) -> None:
         """Send a text message as it is; a link that is broken by it is closed, as the rim does."""
+        if not self.link.is_lost:
+            self.link.has_taken(None)
         if self.link.is_lost or self.link.closed_with is not None:
             return
         try:
@@ -143,10 +167,19 @@ class PositionedAgent:
         """The same for a binary message."""
         if self.link.is_lost or self.link.closed_with is not None:
             return
+        if not self.link.has_taken(message):
+            self.receive(message)
+
+    def receive(self, message: bytes) -> None:
+        """Let a binary message arrive at its call, if it still can."""
+        if self.link.closed_with is not None:
+            return
         try:
             self.reception.binary(message)
         except LinkBroken as broken:
             self._broken(broken)
+        except ProtocolViolation:
+            return  # the rim counts it
 
     def _broken(self, broken: LinkBroken) -> None:
         self.link.close(broken.code, str(broken))
@@ -267,9 +300,21 @@ def ruler(samples: int, first: int = 0) -> NDArray[np.int16]:
 
 
 class Scene:
-    """A caller who counts, an agent of v2 on the line, and a callee who may be rung."""
+    """A caller who counts, an agent of v2 on the line, and a callee who may be rung.
 
-    def __init__(self, *, audio_mode: str = "mixed", is_answered: bool = True) -> None:
+    Attributes:
+        link: Makes the links of agents where nothing else is said.
+    """
+
+    link: type[PositionedLink] = PositionedLink
+
+    def __init__(
+        self,
+        *,
+        audio_mode: str = "mixed",
+        is_answered: bool = True,
+        link: type[PositionedLink] | None = None,
+    ) -> None:
         self.callee = MemoryCallee()
         self.node = Node(
             dialer=MemoryDialer(self.callee), audio_mode=audio_mode, media_grace_s=GRACE_MS / 1000
@@ -279,7 +324,9 @@ class Scene:
         (notification,) = self.node.client_link.take()
         self.node.tell(type="session.open", sessionId=notification["sessionId"], reqId="r")
         channels = 3 if audio_mode == "isolated" else 1
-        self.agent = PositionedAgent(self.node.exchange, self.call, channels=channels)
+        self.agent = PositionedAgent(
+            self.node.exchange, self.call, channels=channels, link=link or type(self).link
+        )
         self.node.agents.append(self.agent)
         self.agent.connect()
         self.run(1)

@@ -184,7 +184,7 @@ class AgentEnd:
         """
         if self.resumption is not None:
             self.resumption.spoke()
-        code = self.leg.dialect.receive(message)
+        code = self.leg.receive(message)
         if code is not None:
             self._audio_refused(code)
 
@@ -341,10 +341,7 @@ class AgentEnd:
             return
         if playout.gaps.has_untold:
             self._tell_gaps(playout.gaps.take_untold())
-        is_silent = resumption.advance()
-        if resumption.sent.kept:
-            resumption.sent.acknowledge(self.leg.seen_by_client)
-        if is_silent:
+        if resumption.advance():
             self.lose_link(CloseCode.SLOW_READER, "nothing has come for 5 seconds")
 
     def _tell_marks(self, marks: list[PassedMark]) -> None:
@@ -378,8 +375,10 @@ class AgentEnd:
             return
         encoded = encode(message)
         if self.resumption is not None:
+            sent = self.resumption.sent
+            sent.acknowledge(self.leg.seen_by_client)
             try:
-                encoded = self.resumption.sent.add(encoded)
+                encoded = sent.add(encoded)
             except SequenceFull:
                 # There is no message that could be left out.
                 self.is_lost = True

@@ -30,7 +30,8 @@ from telcoflow_server.call.ports import Callee, Dialer, PhoneOnLine
 from telcoflow_server.call.report import CallReport, Percentiles
 from telcoflow_server.call.seat import AgentSeat
 from telcoflow_server.call.state import CommandRefused, next_state, parse_command
-from telcoflow_server.legs.agent import STALLED_TICKS, AgentAudio
+from telcoflow_server.legs.agent import STALLED_TICKS
+from telcoflow_server.legs.agent_state import AgentAudio
 from telcoflow_server.media.plane import Row
 from telcoflow_server.media.routing import Audience, Slot, Stage
 
@@ -193,11 +194,8 @@ class Call:
     def _close(self, agent: AgentEnd, name: CommandName, command: CommandData) -> None:
         """Play out what the agent said before it hung up, then end, or go on without it."""
         is_ringing = self.state is CallState.PENDING
-        if (
-            not is_ringing
-            and self._closing.reason is None
-            and not agent.leg.drain(agent.place_of(command))
-        ):
+        is_first = not is_ringing and self._closing.reason is None
+        if is_first and not agent.leg.drain(agent.place_of(command)):
             raise agent.misplaced(command)
         is_connected = self.state is CallState.CONNECTED
         self._closing.ask(name, command.command_id, is_connected=is_connected)
@@ -319,6 +317,8 @@ class Call:
             self._advance_ringing(agent, self._ringing)
             if self.is_over:
                 return
+        if agent.leg.together is not None and not agent.is_lost and self._errands.transfer is None:
+            return  # nothing is the matter with its audio, and it has its position
         agent.advance()
         if agent.has_errands or self._errands.transfer is not None:
             self._errands.run(agent, self._people, tick)

@@ -28,6 +28,7 @@ from telcoflow_server.call.ports import Callee, Dialer, DialRequest, MediaLink, 
 from telcoflow_server.call.recordings import Recordings
 from telcoflow_server.call.report import CallReport, Percentiles, end_fields, end_line, percentiles
 from telcoflow_server.call.session import AddressMaker, Session, SessionBoard
+from telcoflow_server.legs.agent_array import AgentArrays
 from telcoflow_server.media.lead import LeadRange
 from telcoflow_server.media.plane import MediaPlane, PlaneStatistics
 from telcoflow_server.media.routing import Slot
@@ -135,6 +136,7 @@ class Exchange:
         )
         self._dialer: Dialer = dialer or NoDialer()
         self._plane = MediaPlane()
+        self._agents = AgentArrays()
         self._lines: dict[str, _Line] = {}
         self._ticks = 0
         self._lateness_ms = array("f", bytes(4 * LATENESS_TICKS_KEPT))
@@ -275,6 +277,8 @@ class Exchange:
         self.board.attached(session)
         isolated = session.is_isolated
         call.seat.greet(link, hello, session.audio, self.new_id, is_isolated=isolated)
+        assert call.seat.agent is not None, "it has been greeted"
+        self._agents.add(call.seat.agent.leg)
 
     def end_session(self, session: Session) -> None:
         """End the call of a session that REST closes."""
@@ -290,7 +294,9 @@ class Exchange:
         """
         self._lateness_ms[self._ticks % LATENESS_TICKS_KEPT] = lateness_s * 1000
         self._ticks += 1
+        self._agents.begin()
         self._plane.tick()
+        self._agents.finish()
         self.board.tick()
         for line in list(self._lines.values()):
             call = line.call
@@ -300,6 +306,7 @@ class Exchange:
             except Exception:
                 logger.exception("call %s failed and is ended", call.identity.call_id)
                 call.end(EndReason.SERVER_ERROR)
+        self._agents.admit()
 
     def shut_down(self) -> None:
         """End every call and close every control link: the server stops."""
@@ -312,6 +319,7 @@ class Exchange:
 
     def agent_left(self, call: Call) -> None:
         """See `CallOwner`: the session was the agent's, and goes with it."""
+        self._let_go(call)
         line = self._lines[call.identity.call_id]
         self.board.close(line.session, session_close_reason(EndReason.AGENT_CLOSED))
 
@@ -319,6 +327,7 @@ class Exchange:
         """See `CallOwner`."""
         line = self._lines[call.identity.call_id]
         assert call.end_reason is not None, "a call ends with a reason"
+        self._let_go(call)
         report = self.report(call)
         _log_end(report, line.session)
         if self.on_report is not None:
@@ -331,6 +340,10 @@ class Exchange:
         self.ended_calls += 1
         if not self._lines and self.on_empty is not None:
             self.on_empty()
+
+    def _let_go(self, call: Call) -> None:
+        if call.seat.agent is not None:
+            self._agents.remove(call.seat.agent.leg)
 
     def _abandoned(self, session: Session) -> None:
         """Nobody else can take a call that a client placed: it ends with its client."""

@@ -1,7 +1,7 @@
 """What comes over one media link, from its first message on: the same for every kind of link.
 
-Not here: the socket (`api/media.py`), what messages do (`seat.py`). Implements "A link, from its
-first message to its last" of docs/reference/wire-v2.md.
+Not here: the socket (`api/agent_socket.py`), what messages do (`seat.py`). Implements "A link,
+from its first message to its last" of docs/reference/wire-v2.md.
 """
 
 from __future__ import annotations

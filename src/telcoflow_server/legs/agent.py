@@ -1,7 +1,7 @@
 """The agent's leg: its playout towards the call, the call's sound towards its media link.
 
 Not here: playout (`media/playout.py`), what is kept for the agent (`media/feed.py`), how both are
-said (`dialects.py`), the socket (`api/media.py`), commands (`call/`).
+said (`dialects.py`), the socket (`api/agent_socket.py`), commands (`call/`).
 Implements docs/explanation/flow-control.md.
 """
 
@@ -9,22 +9,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from telcoflow_sdk.audio.format import TICK_MS, AudioFormat
+from telcoflow_sdk.protocol.codes import CloseCode, ErrorCode
 from telcoflow_sdk.protocol.messages import Place
 from telcoflow_sdk.protocol.positions import Acknowledgement
 from telcoflow_server.call.ports import MediaLink
+from telcoflow_server.legs.agent_parts import JointLink, LegParts, Together
+from telcoflow_server.legs.agent_state import AgentAudio, AgentLegStatistics
 from telcoflow_server.legs.dialects import MediaDialect, PositionDialect, RequestDialect
-from telcoflow_server.media.credit import CreditStatistics
 from telcoflow_server.media.feed import Feed
-from telcoflow_server.media.gaps import Gap
 from telcoflow_server.media.lead import LeadRange
 from telcoflow_server.media.places import MarkName
-from telcoflow_server.media.playout import Playout, PlayoutStatistics
+from telcoflow_server.media.playout import Playout
 from telcoflow_server.media.routing import Audience
 
 MAX_UNSENT_MS = 250
@@ -39,47 +39,6 @@ _MIXED_CHANNEL = 0
 _PCM = np.dtype("<i2")
 
 
-@dataclass(frozen=True, slots=True)
-class AgentLegStatistics:
-    """What went to the agent and what came from it.
-
-    Attributes:
-        frames_to_agent: Messages of audio given to the link.
-        frames_from_agent: Ticks that played the agent's audio.
-        dropped_frames: Frames the agent never got because it did not read, or was away too long.
-        loop_lag_ms: The longest that the agent said its event loop was blocked.
-        playout: The other direction in detail.
-        credit: And what was asked for there.
-    """
-
-    frames_to_agent: int
-    frames_from_agent: int
-    dropped_frames: int
-    loop_lag_ms: int
-    playout: PlayoutStatistics
-    credit: CreditStatistics
-
-
-class AgentAudio(NamedTuple):
-    """Where an agent's audio is in one moment, ms; all 0 before there is an agent.
-
-    Attributes:
-        queued_ms: Waiting here.
-        in_flight_ms: Asked for, and not here: under way, or not said yet.
-        heard_ms: Audible to somebody, since the utterance in progress began.
-        lead_ms: What the first two together are kept at.
-        gap_count: How many silences there were inside its utterances.
-        last_gap: The last of them.
-    """
-
-    queued_ms: float = 0.0
-    in_flight_ms: float = 0.0
-    heard_ms: float = 0.0
-    lead_ms: float = 0.0
-    gap_count: int = 0
-    last_gap: Gap | None = None
-
-
 class AgentLeg:
     """An agent as a party to a call; a `FrameSource` and a `FrameSink`.
 
@@ -92,10 +51,13 @@ class AgentLeg:
         within: The range of its lead.
 
     Attributes:
-        dialect: Takes and makes binary messages. To be read only, like the others.
-        playout: Plays what comes from the agent.
+        audio_format: Of its audio, both ways.
+        playout: Plays what comes from the agent. To be read only, like the others; what goes on
+            elsewhere while the leg is `together` is not in it yet.
         seen_by_client: The last text message that the client acknowledged (v2).
         unread_ticks: For how long the agent has not read; after `STALLED_TICKS` it is stalled.
+        unheard_ticks: For how long it has acknowledged nothing (v2).
+        together: Where it is kept with others, and its row there, until `be_alone`; set there.
     """
 
     def __init__(
@@ -104,16 +66,17 @@ class AgentLeg:
         switched: Callable[[Audience], None],
         within: LeadRange | None = None,
     ) -> None:
-        self._format = audio_format
+        self.audio_format = audio_format
         self._switched = switched
         self.playout = Playout(audio_format, within)
-        self.dialect: MediaDialect = RequestDialect(self.playout, audio_format)
+        self._dialect: MediaDialect = RequestDialect(self.playout, audio_format)
         self._positions: PositionDialect | None = None
         self._feed = Feed(0)
         self._link: MediaLink | None = None
+        self.together: tuple[Together, int] | None = None
         self._max_unsent_bytes = audio_format.ms_to_bytes(MAX_UNSENT_MS)
         self.unread_ticks = 0
-        self._unheard_ticks = 0
+        self.unheard_ticks = 0
         self._frames_sent = 0
         self.seen_by_client = 0
         self._loop_lag_ms = 0
@@ -135,9 +98,10 @@ class AgentLeg:
         Returns:
             Where the audio of these channels goes on.
         """
+        self.be_alone()
         if self._positions is None:
-            self._positions = PositionDialect(self.playout, self._format, self._acknowledged)
-            self.dialect = self._positions
+            self._positions = PositionDialect(self.playout, self.audio_format, self.acknowledged)
+            self._dialect = self._positions
             self._feed = Feed(kept_ms)
             self._link = link
             return received
@@ -148,17 +112,52 @@ class AgentLeg:
 
     def unlink(self) -> None:
         """The link is lost: play out what is here, keep what is said."""
+        self.be_alone()
         self._link = None
         self.unread_ticks = 0
         self._feed.unlink()
 
-    def _acknowledged(self, acknowledgement: Acknowledgement) -> None:
-        self._unheard_ticks = 0
+    def acknowledged(self, acknowledgement: Acknowledgement) -> None:
+        """Note what has arrived at the client."""
+        self.unheard_ticks = 0
         self.seen_by_client = acknowledgement.seen
         self._feed.acknowledge(acknowledgement.received)
         self._loop_lag_ms = max(self._loop_lag_ms, acknowledgement.loop_lag_ms)
 
+    # --- with others -----------------------------------------------------------------------
+
+    def parts(self) -> LegParts | None:
+        """Return what others may go on with for this leg; None while something is the matter.
+
+        Between two ticks. What only its own playout, window and feed know, they tell.
+        """
+        link, positions = self._link, self._positions
+        if positions is None or self.unread_ticks or not isinstance(link, JointLink):
+            return None
+        return LegParts(link, self.playout, positions.window, self._feed)
+
+    def be_alone(self) -> None:
+        """Go on by itself, if it does not already."""
+        if self.together is not None:
+            (together, row), self.together = self.together, None
+            together.leave(row)
+
+    def count_sent(self, frames: int, unheard_ticks: int) -> None:
+        """Count frames that were sent elsewhere."""
+        self._frames_sent += frames
+        self.unheard_ticks = unheard_ticks
+
+    def _count(self) -> None:
+        if self.together is not None:
+            together, row = self.together
+            together.count(row)
+
     # --- from the agent --------------------------------------------------------------------
+
+    def receive(self, message: bytes) -> ErrorCode | CloseCode | None:
+        """Take one binary message; return what is wrong with it, or with the link after it."""
+        self.be_alone()
+        return self._dialect.receive(message)
 
     def clear(self, place: Place | None) -> int | None:
         """Drop the agent's audio not yet played, at once; resume playback.
@@ -166,14 +165,16 @@ class AgentLeg:
         Returns:
             The bytes dropped; None: `place` does not begin the next generation.
         """
-        return self.dialect.clear(place)
+        self.be_alone()
+        return self._dialect.clear(place)
 
     def switch(self, audience: Audience, place: Place | None) -> bool:
         """Let what is behind `place` be heard by others; return whether there is such a place.
 
         On v1 there is no place: what arrives from now on is meant.
         """
-        offset = self.dialect.locate(place)
+        self.be_alone()
+        offset = self._dialect.locate(place)
         if offset is None:
             return False
         self.playout.switch(audience, offset)
@@ -181,11 +182,13 @@ class AgentLeg:
 
     def switch_at_end(self, audience: Audience) -> None:
         """Let what arrives from now on be heard by others."""
+        self.be_alone()
         self.playout.switch(audience, self.playout.received)
 
     def mark(self, name: MarkName, place: Place | None) -> bool:
         """Report when `place` was played; return whether there is such a place."""
-        offset = self.dialect.locate(place)
+        self.be_alone()
+        offset = self._dialect.locate(place)
         if offset is None:
             return False
         self.playout.mark(name, offset)
@@ -193,6 +196,7 @@ class AgentLeg:
 
     def pause(self) -> None:
         """Play nothing until `resume` or `clear`."""
+        self.be_alone()
         self.playout.pause()
 
     def resume(self) -> None:
@@ -204,7 +208,8 @@ class AgentLeg:
 
         A playback that is paused goes on: nobody would hear the end otherwise.
         """
-        if not self.dialect.end(place):
+        self.be_alone()
+        if not self._dialect.end(place):
             return False
         self.playout.resume()
         return True
@@ -215,8 +220,8 @@ class AgentLeg:
         Args:
             seen: The last text message of the agent's that arrived (v2).
         """
-        if self._link is not None:
-            self.dialect.send_credit(self._link, seen)
+        if self.together is None and self._link is not None:
+            self._dialect.send_credit(self._link, seen)
 
     # --- what can be told ------------------------------------------------------------------
 
@@ -228,11 +233,13 @@ class AgentLeg:
     @property
     def played(self) -> int:
         """Samples of the generation that were played."""
+        self._count()
         return self.playout.played
 
     @property
     def received(self) -> int:
         """Samples of the generation that arrived."""
+        self._count()
         return self.playout.received
 
     @property
@@ -265,16 +272,19 @@ class AgentLeg:
     @property
     def queued_ms(self) -> float:
         """The agent's audio received and not yet played."""
+        self._count()
         return self.playout.queued_ms
 
     @property
     def heard_ms(self) -> float:
         """How much was heard of the utterance in progress, or of the one last cleared."""
+        self._count()
         return self.playout.heard_ms
 
     @property
     def audio(self) -> AgentAudio:
         """Where its audio is now."""
+        self._count()
         playout = self.playout
         queued_ms, lead_ms, gaps = playout.queued_ms, playout.lead.lead_ms, playout.gaps
         in_flight_ms = max(0.0, lead_ms - queued_ms)
@@ -282,6 +292,7 @@ class AgentLeg:
 
     def statistics(self) -> AgentLegStatistics:
         """Return the leg's counters."""
+        self._count()
         playout = self.playout.statistics()
         return AgentLegStatistics(
             self._frames_sent,
@@ -289,13 +300,17 @@ class AgentLeg:
             self._feed.dropped_frames,
             self._loop_lag_ms,
             playout,
-            self.dialect.statistics(),
+            self._dialect.statistics(),
         )
 
     # --- the tick --------------------------------------------------------------------------
 
     def take(self, tick: int, out: NDArray[np.int16]) -> bool:
         """Play one frame of the agent's; see `Playout.take`."""
+        if self.together is not None:
+            together, row = self.together
+            together.take(row, out)
+            return True
         playout = self.playout
         audience = playout.audience
         is_sounding = playout.take(tick, out)
@@ -305,8 +320,12 @@ class AgentLeg:
 
     def put(self, tick: int, frame: NDArray[np.int16]) -> None:
         """Send one frame to the agent, unless it is behind: then keep the newest for it."""
-        self._unheard_ticks += 1
-        if self._unheard_ticks >= UNHEARD_TICKS and self._positions is not None:
+        if self.together is not None:
+            together, row = self.together
+            together.put(row, frame)
+            return
+        self.unheard_ticks += 1
+        if self.unheard_ticks >= UNHEARD_TICKS and self._positions is not None:
             self._feed.unlink()
         is_read = self._send(_MIXED_CHANNEL, tick, frame)
         # Who catches up after an outage reads, though frames wait for it.
@@ -330,7 +349,7 @@ class AgentLeg:
             fed = feed.next()
             if fed is None:
                 break
-            link.send_binary(self.dialect.build(fed))
+            link.send_binary(self._dialect.build(fed))
             self._frames_sent += 1
             if not (feed.waiting or feed.is_catching_up):
                 break  # as it mostly is: that was all, and the feed knows

@@ -1,8 +1,8 @@
 """The two media protocols, as an agent's leg speaks them: audio, credit, places in the audio.
 
 Not here: playing and queueing (`media/`), text messages (`call/agent.py`), the socket
-(`api/media.py`). Implements docs/reference/wire.md §2 (audio) and §3, and "Binary messages" of
-docs/reference/wire-v2.md.
+(`api/agent_socket.py`). Implements docs/reference/wire.md §2 (audio) and §3, and "Binary messages"
+of docs/reference/wire-v2.md.
 """
 
 from __future__ import annotations
@@ -130,6 +130,9 @@ class PositionDialect:
         playout: Plays the agent's audio.
         audio_format: Of it.
         acknowledged: Told what has arrived at the client.
+
+    Attributes:
+        window: How far audio is taken.
     """
 
     def __init__(
@@ -138,8 +141,8 @@ class PositionDialect:
         audio_format: AudioFormat,
         acknowledged: Callable[[Acknowledgement], None],
     ) -> None:
+        self.window = Window(playout, audio_format)
         self._playout = playout
-        self._window = Window(playout, audio_format)
         self._acknowledged = acknowledged
 
     def receive(self, message: bytes) -> ErrorCode | CloseCode | None:
@@ -160,7 +163,7 @@ class PositionDialect:
             return violation.code
         if audio.channel != _MIXED_CHANNEL:
             return ErrorCode.INVALID_CHANNEL
-        return self._window.receive(audio)
+        return self.window.receive(audio)
 
     def build(self, frame: FedFrame) -> bytes:
         """Return the frame with its place on the call's time axis."""
@@ -169,7 +172,7 @@ class PositionDialect:
 
     def send_credit(self, link: MediaLink, seen: int) -> None:
         """Tell the position, if it is news or the link was silent for a second."""
-        position = self._window.next_position(seen)
+        position = self.window.next_position(seen)
         if position is not None:
             link.send_binary(build_position(position))
 
@@ -183,7 +186,7 @@ class PositionDialect:
         """Begin the generation that `place` begins, if it is the next one."""
         if place != Place(self._playout.generation + 1, 0):
             return None
-        return self._window.clear()
+        return self.window.clear()
 
     def end(self, place: Place | None) -> bool:
         """The agent says nothing behind `place`; what is before it may still be to come."""
@@ -195,8 +198,8 @@ class PositionDialect:
 
     def relink(self) -> None:
         """A new link begins."""
-        self._window.relink()
+        self.window.relink()
 
     def statistics(self) -> CreditStatistics:
         """Return what was asked for and what came of it."""
-        return self._window.statistics()
+        return self.window.statistics()

@@ -130,6 +130,25 @@ class Requests:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class SteadyWindow:
+    """A window that moves with what is played; samples.
+
+    Attributes:
+        granted: The furthest that the generation's audio may reach.
+        window: How far beyond what was played audio is taken.
+        seen: The last text message of the client's, as it was told.
+        received: As the client was told last.
+        played: Likewise.
+    """
+
+    granted: int
+    window: int
+    seen: int
+    received: int
+    played: int
+
+
 class Window:
     """Credit of protocol v2: how far beyond what was played audio is taken.
 
@@ -194,6 +213,26 @@ class Window:
         """A new link begins: it may bring again what is here, and knows of no window yet."""
         self._may_repeat = True
         self._told = None
+
+    def steady(self) -> SteadyWindow | None:
+        """Return what changes as audio comes in its turn; None: something else is to be expected.
+
+        Between two ticks, after `next_position`. See `Playout.steady`.
+        """
+        if self._may_repeat or self._told is None:
+            return None
+        generation, received, played, window, is_paused, seen = self._told
+        if is_paused or generation != self._playout.generation:
+            return None
+        return SteadyWindow(self._granted, window, seen, received, played)
+
+    def catch_up(self, now: SteadyWindow, received_bytes: int) -> None:
+        """Count what went on elsewhere as if it had been here: `received_bytes` more came."""
+        self._granted = now.granted
+        generation = self._playout.generation
+        self._told = (generation, now.received, now.played, now.window, False, now.seen)
+        self._silent_ticks = 0
+        self._received_bytes += received_bytes
 
     def next_position(self, seen: int) -> Position | None:
         """Return what the client is to be told after this tick, or None when it knows.

@@ -47,6 +47,7 @@ class Feed:
         waiting: What was not sent. To be read only, like all that follow.
         dropped_frames: What the agent will never get.
         is_catching_up: Whether there is no link, or what was kept then is not all sent.
+        end: Where the newest frame ends, on the call's time axis.
     """
 
     def __init__(self, kept_ms: int) -> None:
@@ -56,11 +57,13 @@ class Feed:
         self.waiting: deque[FedFrame] = deque()
         self._sent: deque[FedFrame] = deque()
         self.is_catching_up = False
+        self.end = 0
         self._gapped: set[int] = set()  # channels whose next frame follows a dropped one
 
     def put(self, channel: int, offset: int, pcm: bytes) -> None:
         """Queue a frame; once what can be sent is sent, `trim` the rest."""
-        self.waiting.append(FedFrame(channel, offset, offset + len(pcm) // 2, pcm, False))
+        self.end = offset + len(pcm) // 2
+        self.waiting.append(FedFrame(channel, offset, self.end, pcm, False))
 
     def trim(self) -> None:
         """Drop the oldest frames if more wait than are kept."""
@@ -84,6 +87,19 @@ class Feed:
             if len(self._sent) > self._kept_frames * self.channels:
                 self._sent.popleft()
         return frame
+
+    @property
+    def is_steady(self) -> bool:
+        """Whether every frame leaves as it comes, and is kept until it has arrived."""
+        is_delayed = bool(self.waiting or self._gapped) or self.is_catching_up
+        return not is_delayed and self.channels == 1 and self._kept_frames > 0
+
+    def catch_up(self, frames: list[FedFrame], end: int) -> None:
+        """Keep frames that were sent elsewhere and have not arrived; `end` is of the newest."""
+        self.end = end
+        self._sent.extend(frames)
+        while len(self._sent) > self._kept_frames:
+            self._sent.popleft()
 
     def acknowledge(self, received: int) -> None:
         """Forget what has arrived: everything before `received`, on the call's time axis."""

@@ -23,6 +23,9 @@ MAX_PREFILL_MS = 60
 """More would be heard as a slow answer; who jitters by more has gaps."""
 STEP_MS = TICK_MS
 """Lead and prefill change by whole frames: credit is granted in frames."""
+TAIL_TICKS = 2
+"""How long a part frame waits for its rest: as long as an answer within the starting lead may
+take. With a smaller lead less is queued ahead of it, and it waits correspondingly less."""
 STEADY_TICKS = 10_000 // TICK_MS
 """Sound without a gap for 10 s brings lead and prefill one step down: slower than any gap
 brings them up, so a link that fails every few seconds keeps what it needs."""
@@ -54,6 +57,17 @@ class Lead:
         self._range = within
         self._steady_ticks = 0
 
+    def is_filled(self, behind_ms: float, held_ms: int) -> bool:
+        """Return whether there is enough behind a first frame, or it has waited long enough."""
+        # With the whole lead here, nothing more comes before some of it is played.
+        awaited_ms = min(self.prefill_ms, self.lead_ms - TICK_MS)
+        return behind_ms >= awaited_ms or held_ms >= self.prefill_ms
+
+    @property
+    def tail_ticks(self) -> int:
+        """How long a part frame waits for its rest."""
+        return min(TAIL_TICKS, self.lead_ms // TICK_MS - 1)
+
     def note_gap(self, cause: GapCause) -> None:
         """Keep more ahead, because there was silence inside an utterance.
 
@@ -64,6 +78,15 @@ class Lead:
         self.prefill_ms = min(self.prefill_ms + STEP_MS, MAX_PREFILL_MS)
         if cause is not GapCause.AGENT_SILENT:
             self.lead_ms = min(self.lead_ms + STEP_MS, self._range.max_ms)
+
+    @property
+    def sounds_left(self) -> int:
+        """How many more ticks may be noted by `note_sounds`."""
+        return STEADY_TICKS - 1 - self._steady_ticks
+
+    def note_sounds(self, ticks: int) -> None:
+        """Count so many ticks, at most `sounds_left`, as `note_sound` does."""
+        self._steady_ticks += ticks
 
     def note_sound(self) -> None:
         """Count a tick that sounded as it should; keep less ahead after many of them."""

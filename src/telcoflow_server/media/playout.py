@@ -9,9 +9,6 @@ Time is the tick passed to `take`; what arrives between two takes belongs to the
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from enum import Enum, auto
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,55 +18,15 @@ from telcoflow_server.media.gaps import Gap, GapLog, cause_of
 from telcoflow_server.media.heard import Heard
 from telcoflow_server.media.lead import Lead, LeadRange
 from telcoflow_server.media.places import MarkName, PassedMark, Places
+from telcoflow_server.media.playout_state import Phase, PlayedOn, PlayoutStatistics, SteadyPlayout
 from telcoflow_server.media.routing import Audience
 
 UTTERANCE_PAUSE_TICKS = 250 // TICK_MS
 """Silence longer than this is a pause of the speaker's, not a gap in the link: gaps in the audio
 of text-to-speech engines between sentences start at about 300 ms."""
-TAIL_TICKS = 2
-"""How long a part frame waits for its rest: as long as an answer within the starting lead may
-take. With a smaller lead less is queued ahead of it, and it waits correspondingly less."""
 
 
-@dataclass(frozen=True, slots=True)
-class PlayoutStatistics:
-    """What was played and what went wrong.
-
-    Attributes:
-        queued_ms: Received and not yet played.
-        lead_ms: What queued and requested audio is kept at.
-        prefill_ms: How much is awaited behind a first frame.
-        frames: Ticks that played audio.
-        played_samples: Audio played; padding is not counted.
-        cleared_samples: Dropped by clears.
-        gaps: The last `MAX_GAPS_LISTED`.
-        gap_count: All of them.
-        gap_ms: Their sum.
-        gap_causes: How many of each cause.
-    """
-
-    queued_ms: float
-    lead_ms: int
-    prefill_ms: int
-    frames: int
-    played_samples: int
-    cleared_samples: int
-    gaps: tuple[Gap, ...]
-    gap_count: int
-    gap_ms: int
-    gap_causes: dict[GapCause, int]
-
-
-class _Phase(Enum):
-    """What the next tick does with what is queued."""
-
-    IDLE = auto()  # no utterance; what comes begins one
-    HOLDING = auto()  # filling up before a start or a restart
-    PLAYING = auto()
-    STARVED = auto()  # ran dry; the end of the utterance or a gap, which only time tells
-
-
-_IDLE, _HOLDING, _PLAYING, _STARVED = _Phase  # to look up a member takes ten times as long
+_IDLE, _HOLDING, _PLAYING, _STARVED = Phase  # to look up a member takes ten times as long
 
 _PCM = np.dtype("<i2")
 
@@ -259,6 +216,50 @@ class Playout:
         passed, self.passed_marks = self.passed_marks, []
         return passed
 
+    # --- with others -----------------------------------------------------------------------
+
+    def hand_over(self) -> SteadyPlayout | None:
+        """Let others go on with what is queued, while every tick plays a frame; between two ticks.
+
+        Returns:
+            None: it is not so simple; nothing has changed. Else nothing more may be asked of it
+            than the counters, after `catch_up`, until what is queued is given back.
+        """
+        knows = (self.end, self._silent_since, self._arrival, self._places.first)
+        if any(what is not None for what in knows) or self.passed_marks or self.gaps.has_untold:
+            return None
+        part_bytes = len(self._queue) % self._format.frame_bytes
+        if self._phase is not _PLAYING or self.is_paused or part_bytes:
+            return None
+        queued = bytes(self._queue)
+        self._queue.clear()
+        return SteadyPlayout(
+            generation=self.generation,
+            received=self.received,
+            played=self.played,
+            heard=self.heard.samples,
+            is_audible=self._is_audible,
+            sounds_left=self.lead.sounds_left,
+            has_more=bool(self._has_more),
+            queued=queued,
+        )
+
+    def catch_up(self, on: PlayedOn) -> None:
+        """Count what went on elsewhere as if it had been here."""
+        samples = on.sounded * self._frame_samples
+        self._now += on.sounded
+        self._frames += on.sounded
+        self.lead.note_sounds(on.sounded)
+        self.played += samples
+        if self._is_audible:
+            self.heard.samples += samples
+        self.received = on.received
+        self._has_more = on.has_more
+        if on.arrived_ticks_ago is not None:
+            self._last_arrival = self._now - on.arrived_ticks_ago
+        self._arrival = on.arrival
+        self._queue += on.queued
+
     # --- what can be told ------------------------------------------------------------------
 
     @property
@@ -284,7 +285,7 @@ class Playout:
     @property
     def queued_ms(self) -> float:
         """Audio appended and not yet played."""
-        return self._format.bytes_to_ms(len(self._queue))
+        return self._format.bytes_to_ms(self.queued_samples * BYTES_PER_SAMPLE)
 
     @property
     def heard_ms(self) -> float:
@@ -359,15 +360,13 @@ class Playout:
         # what is behind it comes as fast as it is asked for.
         is_first = self._silent_since is None
         is_burst = held_ms == 0 and is_first and behind >= self._frame_samples
-        # With the whole lead here, nothing more comes before some of it is played.
-        awaited_ms = min(self.lead.prefill_ms, self.lead.lead_ms - TICK_MS)
-        is_deep = behind * 1000 >= awaited_ms * self._format.sample_rate_hz
-        return is_burst or is_deep or held_ms >= self.lead.prefill_ms
+        return is_burst or self.lead.is_filled(
+            self._format.bytes_to_ms(behind * BYTES_PER_SAMPLE), held_ms
+        )
 
     def _is_tail_due(self) -> bool:
         """Whether a part frame is an end: its rest could have come by now."""
-        patience = min(TAIL_TICKS, self.lead.lead_ms // TICK_MS - 1)
-        return self._now - self._last_arrival >= patience
+        return self._now - self._last_arrival >= self.lead.tail_ticks
 
     def _play(self, tick: int, samples: int, out: NDArray[np.int16]) -> None:
         if self._silent_since is None:

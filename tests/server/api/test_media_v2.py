@@ -15,7 +15,7 @@ from websockets.typing import Subprotocol
 
 from telcoflow_sdk.protocol.codes import CloseCode, EndReason, ErrorCode
 from telcoflow_sdk.protocol.positions import SUBPROTOCOL, parse_audio, parse_position
-from telcoflow_server.api import media
+from telcoflow_server.api import agent_socket
 from telcoflow_server.app import Server
 from tests.server.api.test_control import closed_with
 from tests.server.api.test_media import refused
@@ -115,7 +115,7 @@ async def test_a_position_follows_the_welcome(call_in: dict[str, Any]) -> None:
 async def test_a_link_without_hello_is_closed(
     call_in: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(media, "HELLO_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(agent_socket, "HELLO_TIMEOUT_S", 0.05)
 
     async with link(call_in["url"], call_in["token"]) as socket:
         assert await closed_with(socket) == CloseCode.SETUP_TIMEOUT

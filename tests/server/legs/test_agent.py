@@ -104,7 +104,7 @@ def test_agent_is_heard_and_asked_for_more(leg: AgentLeg, link: Link) -> None:
     leg.flush_credit()
     audio = b"\0" + np.arange(3 * FRAME, dtype="<i2").tobytes()
 
-    assert leg.dialect.receive(audio) is None
+    assert leg.receive(audio) is None
     assert leg.queued_ms == 60
     assert leg.take(1, out)
     leg.flush_credit()
@@ -129,12 +129,12 @@ def test_agent_is_heard_and_asked_for_more(leg: AgentLeg, link: Link) -> None:
 def test_message_is_taken_or_refused_by_code(
     leg: AgentLeg, message: bytes, code: ErrorCode | None
 ) -> None:
-    assert leg.dialect.receive(message) is code
+    assert leg.receive(message) is code
 
 
 def test_message_may_be_reused_after_receive(leg: AgentLeg) -> None:
     message = bytearray(b"\0" + bytes([1, 0]) * (2 * FRAME))
-    leg.dialect.receive(bytes(message))
+    leg.receive(bytes(message))
     message.clear()
     out = np.empty(FRAME, dtype=np.int16)
 
@@ -143,7 +143,7 @@ def test_message_may_be_reused_after_receive(leg: AgentLeg) -> None:
 
 
 def test_clear_and_drain_reach_the_playout(leg: AgentLeg) -> None:
-    leg.dialect.receive(b"\0" + bytes(100))
+    leg.receive(b"\0" + bytes(100))
     assert leg.clear(None) == 100
     assert not leg.is_drained
 

@@ -233,3 +233,28 @@ def test_an_agent_that_is_never_away_for_long_gets_every_frame_once_and_in_order
     arrive()
 
     assert got == list(range(tick))
+
+
+def test_what_was_sent_elsewhere_is_kept_like_the_rest_and_no_longer() -> None:
+    feed = Feed(KEPT * 20)
+    put(feed, 0)
+    sent(feed)
+    assert feed.is_steady
+    elsewhere = [
+        FedFrame(0, tick * FRAME, (tick + 1) * FRAME, b"\0\0" * FRAME, False)
+        for tick in range(1, KEPT + 5)
+    ]
+    feed.catch_up(elsewhere, (KEPT + 5) * FRAME)
+
+    assert feed.end == (KEPT + 5) * FRAME
+    assert feed.relink([0]) == [5 * FRAME]
+    assert ticks(sent(feed)) == list(range(5, KEPT + 5))
+
+
+def test_a_feed_is_steady_while_all_that_is_said_leaves_at_once() -> None:
+    forgetting, isolated, waiting, lost = Feed(0), Feed(1_000), Feed(1_000), Feed(1_000)
+    isolated.channels = 3
+    put(waiting, 0)
+    lost.unlink()
+
+    assert not any(feed.is_steady for feed in (forgetting, isolated, waiting, lost))

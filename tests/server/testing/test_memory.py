@@ -7,6 +7,7 @@ import pytest
 
 from telcoflow_sdk._asyncio import link as agents_rim
 from telcoflow_sdk.protocol.codes import CloseCode
+from telcoflow_server.api import agent_socket as servers_link
 from telcoflow_server.api import media as servers_rim
 from telcoflow_server.testing.fixtures import virtual_time
 from telcoflow_server.testing.memory import (
@@ -59,7 +60,7 @@ def test_patience_is_that_of_links_over_sockets() -> None:
     assert agents_rim.PING_IDLE_S + agents_rim.PING_REPLY_S == KEEPALIVE_S
     assert 2 * servers_rim.PING_AFTER_S == KEEPALIVE_S
     assert agents_rim.CLOSE_TIMEOUT_S == AGENT_CLOSE_TIMEOUT_S
-    assert servers_rim.CLOSE_TIMEOUT_S == SERVER_CLOSE_TIMEOUT_S
+    assert servers_link.CLOSE_TIMEOUT_S == SERVER_CLOSE_TIMEOUT_S
 
 
 @virtual_time
