@@ -5,7 +5,7 @@ Not here: the agent (`positions.py`), the socket (`telcoflow_server/api/agent_so
 
 from __future__ import annotations
 
-from telcoflow_server.legs.agent_parts import Together
+from telcoflow_server.legs.agent_parts import TogetherAgents
 from tests.support.positions import PositionedAgent, PositionedLink
 
 
@@ -19,7 +19,7 @@ class JointPositionedLink(PositionedLink):
     def __init__(self, agent: PositionedAgent) -> None:
         super().__init__(agent)
         self.sent_together = 0
-        self._together: tuple[Together, int] | None = None
+        self._together: tuple[TogetherAgents, int] | None = None
         self._untaken: list[bytes] = []
 
     def framing(self, size_bytes: int) -> bytes:
@@ -35,7 +35,7 @@ class JointPositionedLink(PositionedLink):
             messages = messages[end:]
         return True
 
-    def join(self, together: Together, row: int) -> None:
+    def join(self, together: TogetherAgents, row: int) -> None:
         assert self._together is None, "it joins once"
         self._together = together, row
 

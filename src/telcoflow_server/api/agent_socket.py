@@ -23,7 +23,7 @@ from telcoflow_server.api.framing import BINARY, PONG, TEXT, Holding, flush_all,
 from telcoflow_server.api.tally import Port, Tally
 from telcoflow_server.call.ports import LinkBroken
 from telcoflow_server.call.reception import Reception
-from telcoflow_server.legs.agent_parts import Together
+from telcoflow_server.legs.agent_parts import TogetherAgents
 
 logger = logging.getLogger(__name__)
 
@@ -73,7 +73,7 @@ class AgentSocket(picows.WSListener):
         self._raw: asyncio.Transport | None = None  # below it
         self._loop = asyncio.get_running_loop()
         self._held = b""  # frames of audio that leave with whatever follows in this turn of it
-        self._together: Together | None = None  # takes what comes, if it can
+        self._together: TogetherAgents | None = None  # takes what comes, if it can
         self._row = 0  # there
         self._untaken: list[bytes] = []  # what it did not take
         self._assembler = Assembler()
@@ -239,7 +239,7 @@ class AgentSocket(picows.WSListener):
         raw.write(messages)
         return True
 
-    def join(self, together: Together, row: int) -> None:
+    def join(self, together: TogetherAgents, row: int) -> None:
         """See `JointLink`. Nothing comes in pieces then: pieces are not taken."""
         self._together, self._row = together, row
 

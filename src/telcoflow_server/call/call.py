@@ -169,7 +169,7 @@ class Call:
 
     def _join_agent(self, agent: AgentEnd) -> None:
         rate_hz = agent.audio.sample_rate_hz
-        self._row.attach(Slot.AGENT, agent.leg, agent.leg, rate_hz)
+        agent.leg.use_strip(self._row.attach(Slot.AGENT, agent.leg, agent.leg, rate_hz))
         if agent.is_isolated:
             self._row.tap(Slot.CALLER, agent.leg.ear(1), rate_hz)
             self._row.tap(Slot.CALLEE, agent.leg.ear(2), rate_hz)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from telcoflow_sdk.protocol.codes import EndReason
 from telcoflow_server.call.agent import AgentEnd
-from telcoflow_server.call.ports import PhoneOnLine
+from telcoflow_server.call.ports import HasStrip, PhoneOnLine
 from telcoflow_server.media.plane import Row
 from telcoflow_server.media.routing import Audience, Slot
 
@@ -45,7 +45,9 @@ class People:
     def join(self, slot: Slot, phone: PhoneOnLine) -> None:
         """Put a phone into a slot of the row, in place of a tone."""
         self._row.detach(slot)
-        self._row.attach(slot, phone, phone, phone.sample_rate_hz)
+        strip = self._row.attach(slot, phone, phone, phone.sample_rate_hz)
+        if isinstance(phone, HasStrip):
+            phone.use_strip(strip)
         self._phones[slot] = phone
 
     def retune(self, phone: PhoneOnLine) -> None:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from telcoflow_sdk.protocol.codes import CloseCode, EndReason
-from telcoflow_server.media.plane import FrameSink, FrameSource
+from telcoflow_server.media.plane import FrameSink, FrameSource, Strip
 
 
 class ControlLink(Protocol):
@@ -104,6 +104,14 @@ class PhoneOnLine(Phone, Keypad, FrameSource, FrameSink, Protocol):
     @property
     def sample_rate_hz(self) -> int:
         """Of its audio, now."""
+
+
+@runtime_checkable
+class HasStrip(Protocol):
+    """A phone whose frames may be taken and put elsewhere."""
+
+    def use_strip(self, strip: Strip) -> None:
+        """It was attached to a row, where this is its own."""
 
 
 class CalleeProgress(Enum):

@@ -18,9 +18,10 @@ from telcoflow_sdk.protocol.codes import CloseCode, ErrorCode
 from telcoflow_sdk.protocol.messages import Place
 from telcoflow_sdk.protocol.positions import Acknowledgement
 from telcoflow_server.call.ports import MediaLink
-from telcoflow_server.legs.agent_parts import JointLink, LegParts, Together
+from telcoflow_server.legs.agent_parts import JointLink, LegParts
 from telcoflow_server.legs.agent_state import AgentAudio, AgentLegStatistics
 from telcoflow_server.legs.dialects import MediaDialect, PositionDialect, RequestDialect
+from telcoflow_server.legs.together import JointLeg
 from telcoflow_server.media.feed import Feed
 from telcoflow_server.media.lead import LeadRange
 from telcoflow_server.media.places import MarkName
@@ -39,7 +40,7 @@ _MIXED_CHANNEL = 0
 _PCM = np.dtype("<i2")
 
 
-class AgentLeg:
+class AgentLeg(JointLeg):
     """An agent as a party to a call; a `FrameSource` and a `FrameSink`.
 
     Attach it to its row when the call is answered: what it is put from then on goes to the
@@ -57,7 +58,6 @@ class AgentLeg:
         seen_by_client: The last text message that the client acknowledged (v2).
         unread_ticks: For how long the agent has not read; after `STALLED_TICKS` it is stalled.
         unheard_ticks: For how long it has acknowledged nothing (v2).
-        together: Where it is kept with others, and its row there, until `be_alone`; set there.
     """
 
     def __init__(
@@ -66,6 +66,7 @@ class AgentLeg:
         switched: Callable[[Audience], None],
         within: LeadRange | None = None,
     ) -> None:
+        super().__init__()
         self.audio_format = audio_format
         self._switched = switched
         self.playout = Playout(audio_format, within)
@@ -73,7 +74,6 @@ class AgentLeg:
         self._positions: PositionDialect | None = None
         self._feed = Feed(0)
         self._link: MediaLink | None = None
-        self.together: tuple[Together, int] | None = None
         self._max_unsent_bytes = audio_format.ms_to_bytes(MAX_UNSENT_MS)
         self.unread_ticks = 0
         self.unheard_ticks = 0
@@ -136,21 +136,10 @@ class AgentLeg:
             return None
         return LegParts(link, self.playout, positions.window, self._feed)
 
-    def be_alone(self) -> None:
-        """Go on by itself, if it does not already."""
-        if self.together is not None:
-            (together, row), self.together = self.together, None
-            together.leave(row)
-
     def count_sent(self, frames: int, unheard_ticks: int) -> None:
         """Count frames that were sent elsewhere."""
         self._frames_sent += frames
         self.unheard_ticks = unheard_ticks
-
-    def _count(self) -> None:
-        if self.together is not None:
-            together, row = self.together
-            together.count(row)
 
     # --- from the agent --------------------------------------------------------------------
 

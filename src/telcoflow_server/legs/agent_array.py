@@ -269,7 +269,7 @@ class AgentArray:
         self._in[row] = leg, parts
         self._is_used[row] = True
         del self._alone[leg]
-        leg.together = self, row
+        leg.join(self, row)
         parts.link.join(self, row)
 
     def count(self, row: int) -> None:

@@ -8,35 +8,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-import numpy as np
-from numpy.typing import NDArray
-
 from telcoflow_server.call.ports import MediaLink
+from telcoflow_server.legs.together import Together
 from telcoflow_server.media.credit import Window
 from telcoflow_server.media.feed import Feed
 from telcoflow_server.media.playout import Playout
 
 
-class Together(Protocol):
-    """Where a leg is kept with others while nothing is the matter with it: `agent_array.py`."""
+class TogetherAgents(Together, Protocol):
+    """Where agents' legs are kept together: `agent_array.py`."""
 
     def receive(self, row: int, message: bytes) -> bool:
         """Take a binary message for a row by the next tick; False: the leg has to be alone."""
 
-    def take(self, row: int, out: NDArray[np.int16]) -> None:
-        """Fill `out` with the next frame of a row."""
-
-    def put(self, row: int, frame: NDArray[np.int16]) -> None:
-        """Send a frame of a row by the end of the tick, and its position."""
-
-    def count(self, row: int) -> None:
-        """Tell the parts of the leg of a row what has come and gone so far."""
-
     def part(self, row: int) -> None:
         """Let the leg of a row be alone; for its link."""
-
-    def leave(self, row: int) -> None:
-        """Let the leg of a row go on by itself; for the leg."""
 
 
 @runtime_checkable
@@ -49,7 +35,7 @@ class JointLink(MediaLink, Protocol):
     def send_framed(self, messages: bytes) -> bool:
         """Write binary messages at once; return False, and write nothing, if others still wait."""
 
-    def join(self, together: Together, row: int) -> None:
+    def join(self, together: TogetherAgents, row: int) -> None:
         """From now on ask `together` first to take what comes, and part before all else."""
 
     def part(self, untaken: list[bytes]) -> None:

@@ -16,8 +16,9 @@ from telcoflow_sdk.audio.format import TICK_MS
 from telcoflow_server.codec.g711 import Law
 from telcoflow_server.codec.stream import CodecError, Decoder, Encoder
 from telcoflow_server.codec.table import Codec
-from telcoflow_server.legs.rtp_parts import LegParts, Together
+from telcoflow_server.legs.rtp_parts import LegParts
 from telcoflow_server.legs.rtp_terms import Address, RtpSeed, RtpTerms, Send
+from telcoflow_server.legs.together import JointLeg
 from telcoflow_server.media.hearing import Hearing
 from telcoflow_server.media.pieces import JitterStatistics
 from telcoflow_server.rtp.deadline import MediaDeadline
@@ -53,7 +54,7 @@ class RtpLegStatistics:
     unsendable: int
 
 
-class RtpLeg:
+class RtpLeg(JointLeg):
     """One party's audio over RTP: a `FrameSource` and a `FrameSink` at the codec's rate.
 
     Every tick begins with `advance`; then packets that have come are given to `receive`, `take` is
@@ -70,7 +71,6 @@ class RtpLeg:
         now_s: When the tick began, monotonic seconds. Whoever knows that nothing is due may set it
             instead of calling `advance`.
         due_s: Until then `advance` has nothing else to do; to be read only.
-        together: Where it is kept with others, and its row there, until `be_alone`; set there.
         is_dead: Whether nothing has come for `DEAD_AFTER_S` though something should, as of the
             last `advance`.
     """
@@ -78,6 +78,7 @@ class RtpLeg:
     def __init__(
         self, terms: RtpTerms, seed: RtpSeed, now_s: float, send: Send, send_rtcp: Send
     ) -> None:
+        super().__init__()
         self._terms = terms
         self._frames_per_packet = terms.frames_per_packet
         self._seed = seed
@@ -110,7 +111,6 @@ class RtpLeg:
         self._pressed: list[DigitEnded] = []
         self._pending = b""  # encoded frames of a packet that is not full yet
         self._pending_frames = 0
-        self.together: tuple[Together, int] | None = None
         self._use(terms.codec)
 
     @property
@@ -207,17 +207,6 @@ class RtpLeg:
             self._hearing,
             self._sender,
         )
-
-    def be_alone(self) -> None:
-        """Go on by itself, if it does not already."""
-        if self.together is not None:
-            (together, row), self.together = self.together, None
-            together.leave(row)
-
-    def _count(self) -> None:
-        if self.together is not None:
-            together, row = self.together
-            together.count(row)
 
     def _watch(self) -> None:
         # Who holds us may send music, and more often sends nothing.

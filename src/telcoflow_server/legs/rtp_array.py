@@ -196,7 +196,7 @@ class RtpArray:
         self._in[row] = port, leg, parts
         self._is_used[row] = True
         del self._alone[port]
-        leg.together = self, row
+        leg.join(self, row)
 
     def count(self, row: int) -> None:
         """See `Together`; for the leg."""

@@ -6,7 +6,6 @@ Not here: the leg (`rtp.py`), many of them (`rtp_array.py`).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,22 +34,6 @@ class Datagrams:
     data: list[bytes]
     sources: list[Address]
     arrived_s: NDArray[np.float64]
-
-
-class Together(Protocol):
-    """Where a leg is kept with others while nothing is the matter with it: `rtp_array.py`."""
-
-    def take(self, row: int, out: NDArray[np.int16]) -> None:
-        """Fill `out` with the next frame of a row."""
-
-    def put(self, row: int, frame: NDArray[np.int16]) -> None:
-        """Send a frame of a row by the end of the tick."""
-
-    def count(self, row: int) -> None:
-        """Tell the parts of the leg of a row what has come and gone so far."""
-
-    def leave(self, row: int) -> None:
-        """Let the leg of a row go on by itself."""
 
 
 @dataclass(frozen=True, slots=True)

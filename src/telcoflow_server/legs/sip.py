@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from telcoflow_sdk.protocol.codes import EndReason
 from telcoflow_server.call.ports import CalleeProgress, PressedDigit
 from telcoflow_server.legs.rtp import RtpLeg
+from telcoflow_server.media.plane import Strip
 
 SILENT_RATE_HZ = 8_000
 """Of a phone with which nothing is agreed on yet."""
@@ -60,6 +61,7 @@ class SipPhone:
         self.has_hung_up = False
         self.transferred: bool | None = None
         self._dialog = dialog
+        self._strip: Strip | None = None
         self._may_send = self._is_answered = False
         self._digits_by_info: list[PressedDigit] = []
 
@@ -71,8 +73,19 @@ class SipPhone:
     def talk_over(self, leg: RtpLeg) -> None:
         """Its audio is agreed on; after the answer, if that had to come without an offer."""
         self.leg = leg
+        self._lend_strip()
         if self._is_answered:
             leg.expect_media()
+
+    def use_strip(self, strip: Strip) -> None:
+        """See `HasStrip`."""
+        self._strip = strip
+        self._lend_strip()
+
+    def _lend_strip(self) -> None:
+        # What `put` has to hold back, nobody else may be given.
+        if self.leg is not None and self._may_send:
+            self.leg.use_strip(self._strip)
 
     def pressed(self, digit: PressedDigit) -> None:
         """A key was pressed, as signalling tells."""
@@ -88,11 +101,13 @@ class SipPhone:
         """See `Phone`."""
         if not self._may_send:
             self._may_send = True
+            self._lend_strip()
             self._dialog.send_early()
 
     def answered(self, tick: int) -> None:
         """See `Phone`."""
         self._may_send = self._is_answered = True
+        self._lend_strip()
         if self.leg is not None:
             self.leg.expect_media()
         self._dialog.accept()

@@ -54,6 +54,16 @@ class FrameSink(Protocol):
         """Take the mix of this tick, at the leg's rate; `frame` is good during the call only."""
 
 
+class Joint(Protocol):
+    """What many legs say and hear, each by the number of its row there."""
+
+    def take(self, row: int, out: NDArray[np.int16]) -> None:
+        """Fill `out`, one frame at the leg's rate."""
+
+    def put(self, row: int, frame: NDArray[np.int16]) -> None:
+        """Take what the leg hears; as `FrameSink.put`."""
+
+
 class FrameLane(Protocol):
     """Where a call is recorded."""
 
@@ -116,6 +126,7 @@ class _Mouth:
     """Where a leg's sound comes in.
 
     `said` is at the leg's rate, `in_mix` at the plane's; without a seat they are the same memory.
+    With a `joint`, that is asked in place of the source.
     """
 
     row: Row
@@ -126,6 +137,8 @@ class _Mouth:
     seat: Seat | None
     is_tone: bool
     is_attached: bool = True
+    joint: Joint | None = None
+    joint_row: int = 0
 
 
 @dataclass(slots=True, eq=False)
@@ -144,6 +157,8 @@ class _Ear:
     seat: Seat | None
     is_muted: bool = False
     is_attached: bool = True
+    joint: Joint | None = None
+    joint_row: int = 0
 
     def aim(self, sound: NDArray[np.int16]) -> None:
         """Hear this from now on, at the plane's rate."""
@@ -151,6 +166,29 @@ class _Ear:
         if self.seat is None:
             self.hears = sound.view()
             self.hears.flags.writeable = False
+
+
+class Strip:
+    """Where an attached leg's sound goes in and comes out.
+
+    A leg whose frames are kept elsewhere, with those of others, can have them taken and put there:
+    with many calls, to come by each leg and its row costs more than its frame.
+    """
+
+    __slots__ = ("_ear", "_mouth")
+
+    def __init__(self, mouth: _Mouth, ear: _Ear) -> None:
+        self._mouth = mouth
+        self._ear = ear
+
+    def join(self, joint: Joint, row: int) -> None:
+        """Ask `joint` in place of the leg; also in the middle of a tick."""
+        for part in (self._mouth, self._ear):
+            part.joint, part.joint_row = joint, row
+
+    def part(self) -> None:
+        """Ask the leg itself again. Idempotent."""
+        self._mouth.joint = self._ear.joint = None
 
 
 class MediaPlane:
@@ -228,6 +266,9 @@ class MediaPlane:
             if not mouth.is_attached:
                 continue
             try:
+                if mouth.joint is not None:
+                    mouth.joint.take(mouth.joint_row, mouth.said)
+                    continue
                 is_sounding = mouth.source.take(number - mouth.row.opened_at, mouth.said)
             except Exception as error:  # whatever it is, it is this leg's fault and no other's
                 is_sounding = False
@@ -242,6 +283,9 @@ class MediaPlane:
             # A resampled ear was fed silence.
             hears = _SILENCE if ear.is_muted and ear.seat is None else ear.hears
             try:
+                if ear.joint is not None:
+                    ear.joint.put(ear.joint_row, hears)
+                    continue
                 ear.sink.put(number - ear.row.opened_at, hears)
             except Exception as error:  # as in `_take_all`
                 self._fail(ear, error)
@@ -358,7 +402,7 @@ class Row:
         sample_rate_hz: int,
         *,
         is_tone: bool = False,
-    ) -> None:
+    ) -> Strip:
         """Let a leg take part from the next tick on.
 
         Args:
@@ -367,6 +411,9 @@ class Row:
             sink: Given the mix of every tick, silence included.
             sample_rate_hz: Of both; one of `SAMPLE_RATES_HZ`.
             is_tone: Whether it is nobody's voice: the slot's taps get silence meanwhile.
+
+        Returns:
+            Of use until the leg is detached.
 
         Raises:
             ValueError: the row is closed, the slot is taken, or the rate is none of ours.
@@ -386,6 +433,7 @@ class Row:
         ear = self._ears[slot] = self._ear(slot, sink, _SILENCE, sample_rate_hz)
         self._plane.add(mouth, ear)
         self._plane.unaimed.add(self)
+        return Strip(mouth, ear)
 
     def tap(self, slot: Slot, sink: FrameSink, sample_rate_hz: int) -> None:
         """Give `sink`, on every tick from the next one on, what the leg in `slot` says.
