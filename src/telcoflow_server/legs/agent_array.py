@@ -76,6 +76,7 @@ class AgentArray:
         self._added = 0
         self._free = list(range(ROWS))  # a heap: low rows first, so that they share cache lines
         self._in: list[tuple[AgentLeg, LegParts] | None] = [None] * ROWS
+        self._sends: list[Callable[[bytes], bool]] = [_sends_nothing] * ROWS  # of their links
         self._is_used = np.zeros(ROWS, np.bool_)
         self._playouts = PlayoutArray(ROWS, self._samples)
         self._framing = (b"", b"")
@@ -209,10 +210,11 @@ class AgentArray:
         replies["audio"]["pcm"] = frames
         self._playouts.positions(rows, replies["position"])
         data, size = replies.tobytes(), self._replies.itemsize
+        begins, sends = range(0, len(data), size), self._sends
         refused = [
             index
-            for index, row in enumerate(self._put)
-            if not self._leg_in(row)[1].link.send_framed(data[index * size : (index + 1) * size])
+            for index, (row, begin) in enumerate(zip(self._put, begins, strict=True))
+            if not sends[row](data[begin : begin + size])
         ]
         if refused:
             self._put = [self._put[index] for index in refused]
@@ -267,6 +269,7 @@ class AgentArray:
         self._sent[row] = 0
         self._unheard[row] = leg.unheard_ticks
         self._in[row] = leg, parts
+        self._sends[row] = parts.link.send_framed
         self._is_used[row] = True
         del self._alone[leg]
         leg.join(self, row)
@@ -301,6 +304,7 @@ class AgentArray:
         parts.feed.catch_up(self._unarrived(row), int(self._next_offset[row]))
         self._came[row] = 0
         self._in[row] = None
+        self._sends[row] = _sends_nothing
         self._is_used[row] = False
         heapq.heappush(self._free, row)
         self._alone[leg] = row
@@ -323,6 +327,10 @@ class AgentArray:
             )
             for offset in range(first - first % samples, end, samples)
         ]
+
+
+def _sends_nothing(messages: bytes) -> bool:
+    return False
 
 
 class AgentArrays:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from telcoflow_server.codec.g711 import A_LAW, MU_LAW
 from telcoflow_server.legs.rtp import RtpLeg
 from telcoflow_server.legs.rtp_parts import Datagrams, LegParts
-from telcoflow_server.legs.rtp_terms import Address
+from telcoflow_server.legs.rtp_terms import Address, Send
 from telcoflow_server.media.jitter_array import JitterArray
 from telcoflow_server.rtp.packet_array import PACKET, PACKET_UNITS, ReceiverArray, Rows, SenderArray
 
@@ -44,7 +44,9 @@ class RtpArray:
         self._alone: dict[int, RtpLeg] = {}  # of them
         self._free = list(range(ROWS))  # a heap: low rows first, so that they share cache lines
         self._in: list[tuple[int, RtpLeg, LegParts] | None] = [None] * ROWS
+        self._rows: dict[int, int] = {}  # by port
         self._sources: list[Address | None] = [None] * ROWS
+        self._ways: list[tuple[Send, Address]] = [(_send_nothing, ("", 0))] * ROWS
         self._is_used = np.zeros(ROWS, np.bool_)
         self._laws = np.zeros(ROWS, np.uint8)
         self._receivers = ReceiverArray(ROWS)
@@ -79,20 +81,18 @@ class RtpArray:
         """Give what came on each port to its leg. Never raises: see `RtpLeg.receive`."""
         rows: list[int] = []
         picked: list[int] = []
-        legs, sources, arrived_s = self._legs, self._sources, datagrams.arrived_s
+        rows_by_port, sources, arrived_s = self._rows, self._sources, datagrams.arrived_s
         for at, (port, data, source) in enumerate(
             zip(datagrams.ports, datagrams.data, datagrams.sources, strict=True)
         ):
-            leg = legs.get(port)
-            if leg is None:
-                continue  # nothing is agreed on yet
-            if leg.together is not None and len(data) == PACKET.itemsize:
-                row = leg.together[1]
-                if source == sources[row]:
-                    rows.append(row)
-                    picked.append(at)
-                    continue
-            leg.receive(data, source, float(arrived_s[at]))
+            row = rows_by_port.get(port)
+            if row is not None and len(data) == PACKET.itemsize and source == sources[row]:
+                rows.append(row)
+                picked.append(at)
+                continue
+            leg = self._legs.get(port)
+            if leg is not None:  # else nothing is agreed on yet
+                leg.receive(data, source, float(arrived_s[at]))
         if rows:
             self._receive_together(np.array(rows), picked, datagrams)
 
@@ -168,8 +168,8 @@ class RtpArray:
         data = self._senders.send(rows, codes, self._now_s)
         size = PACKET.itemsize
         for begin, row in zip(range(0, len(data), size), sent, strict=True):
-            parts = self._leg_in(row)[2]
-            parts.send(data[begin : begin + size], parts.destination)
+            send, destination = self._ways[row]
+            send(data[begin : begin + size], destination)
 
     # --- in and out ------------------------------------------------------------------------
 
@@ -193,6 +193,8 @@ class RtpArray:
         self._senders.enter(row, parts.pt, parts.sender.ssrc, *sender)
         self._laws[row] = _LAWS.index(parts.law)
         self._sources[row] = parts.source
+        self._ways[row] = parts.send, parts.destination
+        self._rows[port] = row
         self._in[row] = port, leg, parts
         self._is_used[row] = True
         del self._alone[port]
@@ -221,6 +223,12 @@ class RtpArray:
         counted = self._buffers.leave(row)
         parts.hearing.catch_up(counted.now, counted.came, counted.played, counted.last)
         self._in[row] = self._sources[row] = None
+        self._ways[row] = _send_nothing, ("", 0)
+        del self._rows[port]
         self._is_used[row] = False
         heapq.heappush(self._free, row)
         self._alone[port] = leg
+
+
+def _send_nothing(data: bytes, destination: Address) -> None:
+    """Stand where nobody is."""

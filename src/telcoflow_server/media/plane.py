@@ -197,6 +197,7 @@ class MediaPlane:
     Attributes:
         ticks_done: How many ticks all rows have done together; to be read only.
         unaimed: Rows in which others are heard from the next mix on; for rows.
+        recorded: Those that are recorded; likewise.
     """
 
     def __init__(self) -> None:
@@ -208,9 +209,12 @@ class MediaPlane:
         # Tuples, replaced when they change: a tick goes through those it began with.
         self._mouths: tuple[_Mouth, ...] = ()
         self._ears: tuple[_Ear, ...] = ()
+        self._seated_mouths: tuple[tuple[_Mouth, Seat], ...] = ()  # those of them at other rates
+        self._seated_ears: tuple[tuple[_Ear, Seat], ...] = ()
         self._failures: list[tuple[Row, Slot, Exception]] = []
         self._failed_legs = 0
         self.unaimed: set[Row] = set()
+        self.recorded: set[Row] = set()
         self._ticks_begun = 0
         self.ticks_done = 0
 
@@ -255,9 +259,8 @@ class MediaPlane:
         self._mix()
         self._resample_down()
         self._put_all(ears, number)
-        for row in self._open:
-            if row.lane is not None:
-                row.write_lane(row.lane, number)
+        for row in self.recorded:
+            row.write_lane(number)
         self.ticks_done = self._ticks_begun
         self._report_failures()
 
@@ -292,14 +295,12 @@ class MediaPlane:
 
     def _resample_up(self) -> None:
         self.up.run()
-        for mouth in self._mouths:
-            if mouth.seat is not None:
-                mouth.in_mix[:] = mouth.seat.output
+        for mouth, seat in self._seated_mouths:
+            mouth.in_mix[:] = seat.output
 
     def _resample_down(self) -> None:
-        for ear in self._ears:
-            if ear.seat is not None:
-                ear.seat.input[:] = _SILENCE if ear.is_muted else ear.of_mix
+        for ear, seat in self._seated_ears:
+            seat.input[:] = _SILENCE if ear.is_muted else ear.of_mix
         self.down.run()
 
     def _mix(self) -> None:
@@ -331,9 +332,8 @@ class MediaPlane:
 
     def add(self, mouth: _Mouth | None, ear: _Ear) -> None:
         """Let them take part from the next tick on."""
-        if mouth is not None:
-            self._mouths = (*self._mouths, mouth)
-        self._ears = (*self._ears, ear)
+        mouths = self._mouths if mouth is None else (*self._mouths, mouth)
+        self._keep(mouths, (*self._ears, ear))
 
     def remove(self, mouth: _Mouth | None, ears: list[_Ear]) -> None:
         """Drop them and silence what they left behind."""
@@ -342,10 +342,17 @@ class MediaPlane:
                 part.is_attached = False
                 if part.seat is not None:
                     part.seat.leave()
-        self._ears = tuple(ear for ear in self._ears if ear.is_attached)
         if mouth is not None:
             mouth.in_mix.fill(0)
-            self._mouths = tuple(other for other in self._mouths if other is not mouth)
+        self._keep(
+            tuple(other for other in self._mouths if other.is_attached),
+            tuple(ear for ear in self._ears if ear.is_attached),
+        )
+
+    def _keep(self, mouths: tuple[_Mouth, ...], ears: tuple[_Ear, ...]) -> None:
+        self._mouths, self._ears = mouths, ears
+        self._seated_mouths = tuple((mouth, mouth.seat) for mouth in mouths if mouth.seat)
+        self._seated_ears = tuple((ear, ear.seat) for ear in ears if ear.seat)
 
     def remove_row(self, row: Row) -> None:
         """Give the row's place to the next call."""
@@ -525,7 +532,7 @@ class Row:
         """
         block, index = self._block, self._index
         block.gains[index] = gains(self._stage, self._audience)
-        self.lane = self._next_lane
+        self._set_lane(self._next_lane)
         is_mixed = self.lane is not None
         for slot, ear in self._ears.items():
             slots = heard(self._stage, self._audience, Listener(slot))
@@ -544,8 +551,15 @@ class Row:
         self._require_open()
         self._next_lane = lane
         if lane is None:
-            self.lane = None
+            self._set_lane(None)
         self._plane.unaimed.add(self)
+
+    def _set_lane(self, lane: FrameLane | None) -> None:
+        self.lane = lane
+        if lane is None:
+            self._plane.recorded.discard(self)
+        else:
+            self._plane.recorded.add(self)
 
     def said(self, slot: Slot) -> NDArray[np.int16]:
         """Return the last tick's sound in a slot, at the mix rate; zeros if the slot is free."""
@@ -553,10 +567,10 @@ class Row:
         sound: NDArray[np.int16] = self._block.samples[self._index, slot].copy()
         return sound
 
-    def write_lane(self, lane: FrameLane, number: int) -> None:
+    def write_lane(self, number: int) -> None:
         """Record the tick just mixed; for the plane. A row opened during it has none yet."""
-        if number >= self.opened_at:
-            lane.write(self._block.mixes[self._index, Listener.RECORD_LEFT :].T)
+        if number >= self.opened_at and self.lane is not None:
+            self.lane.write(self._block.mixes[self._index, Listener.RECORD_LEFT :].T)
 
     def close(self) -> None:
         """Detach every leg, stop recording, give the row back. Idempotent."""
@@ -566,6 +580,7 @@ class Row:
             self.detach(slot)
         self._plane.remove(None, self._taps)
         self._is_open = False
+        self._set_lane(None)
         self._block.mixed.discard(self._index)
         self._plane.remove_row(self)
 
