@@ -237,7 +237,7 @@ class Simulation:
         """Note the queue level of every running call; called once before each tick."""
         for simulated in self._calls.values():
             if simulated.report is None:
-                simulated.timeline.add(simulated.call.agent_audio)
+                simulated.timeline.add(simulated.call.seat.audio)
 
     def flush(self) -> None:
         """Wait until recordings of ended calls are in their files; blocks."""

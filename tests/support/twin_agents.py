@@ -105,7 +105,7 @@ def _told(scene: Scene) -> dict[str, Any]:
         "closed": agent.link.closed_with,
         "state": call.state,
         "end": call.end_reason,
-        "audio": call.agent_audio,
+        "audio": call.seat.audio,
         "leg": seated and seated.leg.statistics(),
         "refusals": seated and dict(seated.refusals),
     }

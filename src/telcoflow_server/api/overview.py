@@ -172,7 +172,7 @@ def live_call(call: Call) -> LiveCall:
         duration_ms=report.duration_ms,
         caller_db=round(level_db(call.said(Slot.CALLER)), 1),
         agent_db=round(level_db(call.said(Slot.AGENT)), 1),
-        queued_ms=round(call.agent_audio.queued_ms, 1),
+        queued_ms=round(call.seat.audio.queued_ms, 1),
         lead_ms=report.lead_ms,
         gaps=report.gap_count,
         gap_ms=report.gap_ms,

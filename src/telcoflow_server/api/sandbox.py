@@ -206,7 +206,7 @@ class SandboxPort:
 
 def _live_line(simulated: SimulatedCall) -> LiveLine:
     call = simulated.call
-    audio = call.agent_audio
+    audio = call.seat.audio
     gap = audio.last_gap
     caller = simulated.caller.levels if simulated.caller else _QUIET
     callee = simulated.callee.levels if simulated.callee else None

@@ -218,9 +218,22 @@ class AgentEnd:
     def check_known(self, name: CommandName) -> None:
         """Refuse a command that this agent's protocol has no words for."""
         if self.resumption is None and name in V2_COMMANDS:
-            raise CommandRefused(
-                ErrorCode.INVALID_COMMAND, f"{name} needs media protocol v2; this link speaks v1"
-            )
+            why = f"{name} needs media protocol v2; this link speaks v1"
+            raise CommandRefused(ErrorCode.INVALID_COMMAND, why)
+
+    def interrupt(self, command: CommandData) -> dict[str, float]:
+        """Drop what it has said and is not played yet; return what its response tells.
+
+        Raises:
+            CommandRefused: the command's place is none.
+        """
+        leg, played = self.leg, self.leg.played
+        dropped_bytes = leg.clear(self.place_of(command))
+        if dropped_bytes is None:
+            raise self.misplaced(command)
+        dropped_ms, heard_ms = self.audio.bytes_to_ms(dropped_bytes), leg.heard_ms
+        result = {"dropped_bytes": dropped_bytes, "dropped_ms": dropped_ms, "heard_ms": heard_ms}
+        return result if self.resumption is None else {"played": played, **result}
 
     def steer_playback(self, name: CommandName, command: CommandData) -> None:
         """Do what concerns nothing but how its audio is played: modes, marks, pauses.

@@ -9,6 +9,7 @@ bytes, time as ticks, and everything it does goes to its ports.
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -20,6 +21,7 @@ from telcoflow_sdk.protocol.commands import CommandName
 from telcoflow_sdk.protocol.messages import CommandData
 from telcoflow_sdk.protocol.states import CallState
 from telcoflow_server.call.agent import AgentEnd
+from telcoflow_server.call.attention import REST_TICKS
 from telcoflow_server.call.closing import Closing
 from telcoflow_server.call.dialling import OUTBOUND_END_REASONS, Dialling, Ringing, ring_ticks_of
 from telcoflow_server.call.errands import Errands
@@ -31,7 +33,6 @@ from telcoflow_server.call.report import CallReport, Percentiles
 from telcoflow_server.call.seat import AgentSeat
 from telcoflow_server.call.state import CommandRefused, next_state, parse_command
 from telcoflow_server.legs.agent import STALLED_TICKS
-from telcoflow_server.legs.agent_state import AgentAudio
 from telcoflow_server.media.plane import Row
 from telcoflow_server.media.routing import Audience, Slot, Stage
 
@@ -43,6 +44,9 @@ class CallOwner(Protocol):
 
     def agent_left(self, call: Call) -> None:
         """The agent has gone; the two people go on."""
+
+    def woken(self, call: Call) -> None:
+        """The call may rest no longer."""
 
     def ended(self, call: Call) -> None:
         """The call is over; everybody in it was told."""
@@ -67,7 +71,9 @@ class Call:
         self.identity = identity
         self.state = CallState.PENDING
         self.is_over = False
-        """Whether it has ended; to be read only, like the state."""
+        """Whether it has ended; to be read only, like the state and the next."""
+        self.may_rest = False
+        """Whether, for `REST_TICKS`, `advance` has nothing to do until the owner hears `woken`."""
         self.was_claimed = False
         """Set by whoever announced the call: tells *nobody there* from *nobody answered*."""
         self.end_reason: EndReason | None = None
@@ -76,7 +82,8 @@ class Call:
         self._times = times
         self._dialer = dialer
         self._owner = owner
-        self._people = People(row)
+        self._woken = partial(owner.woken, self)
+        self._people = People(row, self._woken)
         self._errands = Errands()
         self._ring_until_tick = times.ring_ticks
         self._ended_tick: int | None = None
@@ -88,11 +95,6 @@ class Call:
     def tick(self) -> int:
         """The tick that comes next on the call's time axis, or would have when it ended."""
         return self._row.tick if self._ended_tick is None else self._ended_tick
-
-    @property
-    def agent_audio(self) -> AgentAudio:
-        """Where the agent's audio is now."""
-        return self.seat.agent.leg.audio if self.seat.agent else AgentAudio()
 
     @property
     def mode(self) -> str | None:
@@ -119,6 +121,7 @@ class Call:
 
     def agent_joined(self, agent: AgentEnd) -> None:
         """See `SeatOwner`."""
+        agent.leg.woken = self._woken
         if self.identity.is_outbound:
             self._ringing = self._new_ringing(agent, self._times.ring_ticks)
             self._ringing.start(None)
@@ -143,10 +146,8 @@ class Call:
         if self._ringing is not None and name in (CommandName.ANSWER, CommandName.CONNECT):
             raise CommandRefused(ErrorCode.INVALID_STATE, "call.connect is in progress")
         if name is CommandName.CONNECT and self.identity.is_outbound:
-            raise CommandRefused(
-                ErrorCode.INVALID_STATE,
-                "call.connect rings the number that was called, and that person is on the line",
-            )
+            why = "call.connect rings the number that was called, and that person is on the line"
+            raise CommandRefused(ErrorCode.INVALID_STATE, why)
         if name is CommandName.ANSWER:
             self._answer(agent)
             agent.respond(command.command_id)
@@ -177,19 +178,13 @@ class Call:
     def _clear(
         self, agent: AgentEnd, command: CommandData, since_tick_ms: float
     ) -> dict[str, float]:
-        played = agent.leg.played
-        dropped_bytes = agent.leg.clear(agent.place_of(command))
-        if dropped_bytes is None:
-            raise agent.misplaced(command)
+        result = agent.interrupt(command)
         self._row.cut(Slot.AGENT)
-        dropped_ms = agent.audio.bytes_to_ms(dropped_bytes)
-        heard_ms = agent.leg.heard_ms
         if self.state is not CallState.PENDING:
             # The frame of the last tick is sounding at the phone right now.
             at_ms = max(0.0, (self.tick - 1) * TICK_MS + since_tick_ms)
-            self._history.clear(at_ms, dropped_ms, heard_ms)
-        result = {"dropped_bytes": dropped_bytes, "dropped_ms": dropped_ms, "heard_ms": heard_ms}
-        return result if agent.resumption is None else {"played": played, **result}
+            self._history.clear(at_ms, result["dropped_ms"], result["heard_ms"])
+        return result
 
     def _close(self, agent: AgentEnd, name: CommandName, command: CommandData) -> None:
         """Play out what the agent said before it hung up, then end, or go on without it."""
@@ -291,6 +286,7 @@ class Call:
         """Act on what this tick brought; called once after every tick of the media plane."""
         if self.is_over:
             return
+        self.may_rest = False
         agent, tick, errands = self.seat.agent, self._row.tick, self._errands
         if agent is not None and not agent.is_present:
             agent = None  # it has left
@@ -318,7 +314,10 @@ class Call:
             if self.is_over:
                 return
         if agent.leg.together is not None and not agent.is_lost and self._errands.transfer is None:
-            return  # nothing is the matter with its audio, and it has its position
+            # Nothing is the matter with its audio, and it has its position.
+            is_long = tick + REST_TICKS < self._times.call_ticks
+            self.may_rest = is_long and self._ringing is None and self._people.may_rest
+            return
         agent.advance()
         if agent.has_errands or self._errands.transfer is not None:
             self._errands.run(agent, self._people, tick)

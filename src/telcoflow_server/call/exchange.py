@@ -16,17 +16,17 @@ from numpy.typing import NDArray
 
 from telcoflow_sdk.audio.format import TICK_MS
 from telcoflow_sdk.protocol.codes import (
-    NORMAL_END_REASONS,
     CloseCode,
     EndReason,
     session_close_reason,
 )
 from telcoflow_sdk.protocol.messages import HelloData
+from telcoflow_server.call.attention import Attention
 from telcoflow_server.call.call import Call
 from telcoflow_server.call.identity import CallIdentity, CallTimes
 from telcoflow_server.call.ports import Callee, Dialer, DialRequest, MediaLink, PhoneOnLine
 from telcoflow_server.call.recordings import Recordings
-from telcoflow_server.call.report import CallReport, Percentiles, end_fields, end_line, percentiles
+from telcoflow_server.call.report import CallReport, Percentiles, log_end, percentiles
 from telcoflow_server.call.session import AddressMaker, Session, SessionBoard
 from telcoflow_server.legs.agent_array import AgentArrays
 from telcoflow_server.media.lead import LeadRange
@@ -138,6 +138,7 @@ class Exchange:
         self._plane = MediaPlane()
         self._agents = AgentArrays()
         self._lines: dict[str, _Line] = {}
+        self._attention = Attention()
         self._ticks = 0
         self._lateness_ms = array("f", bytes(4 * LATENESS_TICKS_KEPT))
 
@@ -256,6 +257,7 @@ class Exchange:
         )
         line = _Line(call, session, self._ticks, recordings, on_ended)
         self._lines[identity.call_id] = line
+        self._attention.wake(identity.call_id)
         return line
 
     # --- running ---------------------------------------------------------------------------
@@ -298,15 +300,24 @@ class Exchange:
         self._plane.tick()
         self._agents.finish()
         self.board.tick()
-        for line in list(self._lines.values()):
-            call = line.call
-            call.was_claimed = line.session.was_claimed
-            try:
-                call.advance()
-            except Exception:
-                logger.exception("call %s failed and is ended", call.identity.call_id)
-                call.end(EndReason.SERVER_ERROR)
+        for call_id in self._attention.tick():
+            self._advance(call_id)
         self._agents.admit()
+
+    def _advance(self, call_id: str) -> None:
+        line = self._lines.get(call_id)
+        if line is None:
+            self._attention.forget(call_id)
+            return
+        call = line.call
+        call.was_claimed = line.session.was_claimed
+        try:
+            call.advance()
+        except Exception:
+            logger.exception("call %s failed and is ended", call_id)
+            call.end(EndReason.SERVER_ERROR)
+        if call.may_rest:
+            self._attention.rest(call_id)
 
     def shut_down(self) -> None:
         """End every call and close every control link: the server stops."""
@@ -316,6 +327,10 @@ class Exchange:
         self.board.close_links(CloseCode.GOING_AWAY, "the server stops")
 
     # --- what calls tell: CallOwner --------------------------------------------------------
+
+    def woken(self, call: Call) -> None:
+        """See `CallOwner`."""
+        self._attention.wake(call.identity.call_id)
 
     def agent_left(self, call: Call) -> None:
         """See `CallOwner`: the session was the agent's, and goes with it."""
@@ -329,7 +344,9 @@ class Exchange:
         assert call.end_reason is not None, "a call ends with a reason"
         self._let_go(call)
         report = self.report(call)
-        _log_end(report, line.session)
+        session = line.session
+        ids = {"connector_uuid": session.connector_uuid, "session_id": session.session_id}
+        log_end(report, ids)
         if self.on_report is not None:
             self.on_report(report)
         self.board.close(line.session, session_close_reason(call.end_reason))
@@ -381,10 +398,3 @@ class Exchange:
 
 def _ticks(duration_s: float) -> int:
     return int(duration_s * 1000 / TICK_MS)
-
-
-def _log_end(report: CallReport, session: Session) -> None:
-    ids = {"connector_uuid": session.connector_uuid, "session_id": session.session_id}
-    fields = end_fields(report, ids)
-    level = logging.INFO if report.end_reason in NORMAL_END_REASONS else logging.WARNING
-    logger.log(level, "%s", end_line(fields), extra=fields)

@@ -6,9 +6,11 @@ Not here: how they are rung (`dialling.py`), what becomes of the call (`call.py`
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from telcoflow_sdk.protocol.codes import EndReason
 from telcoflow_server.call.agent import AgentEnd
-from telcoflow_server.call.ports import HasStrip, PhoneOnLine
+from telcoflow_server.call.ports import JointPhone, PhoneOnLine
 from telcoflow_server.media.plane import Row
 from telcoflow_server.media.routing import Audience, Slot
 
@@ -31,11 +33,21 @@ class People:
 
     Args:
         row: The call's row in the media plane.
+        woken: Ends a rest of the call's.
     """
 
-    def __init__(self, row: Row) -> None:
+    def __init__(self, row: Row, woken: Callable[[], None]) -> None:
         self._row = row
+        self._woken = woken
         self._phones: dict[Slot, PhoneOnLine] = {}
+        self._joint: dict[Slot, JointPhone] = {}  # those of them that are
+
+    @property
+    def may_rest(self) -> bool:
+        """Whether none of them has to be asked anything until `woken` was called."""
+        return len(self._joint) == len(self._phones) and all(
+            phone.may_rest for phone in self._joint.values()
+        )
 
     @property
     def caller(self) -> PhoneOnLine | None:
@@ -46,8 +58,9 @@ class People:
         """Put a phone into a slot of the row, in place of a tone."""
         self._row.detach(slot)
         strip = self._row.attach(slot, phone, phone, phone.sample_rate_hz)
-        if isinstance(phone, HasStrip):
-            phone.use_strip(strip)
+        if isinstance(phone, JointPhone):
+            phone.attached(strip, self._woken)
+            self._joint[slot] = phone
         self._phones[slot] = phone
 
     def retune(self, phone: PhoneOnLine) -> None:

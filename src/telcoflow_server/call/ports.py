@@ -6,6 +6,7 @@ the same `Phone` to a call; a WebSocket and an in-memory pipe are the same `Medi
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import NamedTuple, Protocol, runtime_checkable
@@ -107,11 +108,15 @@ class PhoneOnLine(Phone, Keypad, FrameSource, FrameSink, Protocol):
 
 
 @runtime_checkable
-class HasStrip(Protocol):
-    """A phone whose frames may be taken and put elsewhere."""
+class JointPhone(Protocol):
+    """A phone whose audio may be kept together with that of others."""
 
-    def use_strip(self, strip: Strip) -> None:
-        """It was attached to a row, where this is its own."""
+    def attached(self, strip: Strip, woken: Callable[[], None]) -> None:
+        """It was put into a row, where `strip` is its own; `woken` ends a rest."""
+
+    @property
+    def may_rest(self) -> bool:
+        """Whether it has nothing to tell, and will say so by `woken` when that changes."""
 
 
 class CalleeProgress(Enum):

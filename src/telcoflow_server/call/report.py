@@ -7,6 +7,7 @@ zero is the tick on which the call was placed.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import TypedDict
 
@@ -15,9 +16,11 @@ from msgspec import Struct, field
 from numpy.typing import NDArray
 
 from telcoflow_sdk.audio.format import TICK_MS
-from telcoflow_sdk.protocol.codes import EndReason, ErrorCode
+from telcoflow_sdk.protocol.codes import NORMAL_END_REASONS, EndReason, ErrorCode
 from telcoflow_sdk.protocol.commands import GapCause
 from telcoflow_server.call.agent import AgentEnd
+
+logger = logging.getLogger(__name__)
 
 
 class StateEntered(Struct, frozen=True):
@@ -211,3 +214,10 @@ def end_line(fields: Mapping[str, str | int | float]) -> str:
         if name not in ("call_id", "end_reason") and value != ""
     )
     return f"call {fields['call_id']} ended: {fields['end_reason']} {words}"
+
+
+def log_end(report: CallReport, ids: Mapping[str, str]) -> None:
+    """Log how a call ended: a warning, if it was by a fault."""
+    fields = end_fields(report, ids)
+    level = logging.INFO if report.end_reason in NORMAL_END_REASONS else logging.WARNING
+    logger.log(level, "%s", end_line(fields), extra=fields)

@@ -17,6 +17,7 @@ from telcoflow_server.call.identity import CallTimes
 from telcoflow_server.call.ports import MediaLink
 from telcoflow_server.call.resumption import Superseded
 from telcoflow_server.call.state import CommandRefused
+from telcoflow_server.legs.agent_state import AgentAudio
 from telcoflow_server.media.routing import Audience
 
 
@@ -56,6 +57,11 @@ class AgentSeat:
     def present(self) -> AgentEnd | None:
         """The agent, unless it has left; its link may be lost for now."""
         return self.agent if self.agent is not None and self.agent.is_present else None
+
+    @property
+    def audio(self) -> AgentAudio:
+        """Where the agent's audio is now."""
+        return self.agent.leg.audio if self.agent else AgentAudio()
 
     @property
     def was_left(self) -> bool:

@@ -229,6 +229,7 @@ class RtpLeg(JointLeg):
         ended = self._digits.expire(now_s)
         if ended is not None:
             self._pressed.append(ended)
+            self.woken()
         if now_s >= self._reporter.due_s:
             report = self._reporter.report(now_s, wall_s, self._factor())
             destination = self._rtcp_latch.destination

@@ -6,6 +6,7 @@ Implements docs/explanation/phones.md. One thread; nothing waits.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
@@ -51,17 +52,17 @@ class SipPhone:
     Attributes:
         leg: Its audio, once that is agreed on; to be read only.
         progress: How far ringing it has come.
-        has_hung_up: Whether the person put the phone down.
         transferred: Whether it reached whom it was sent to; None while that is open.
     """
 
     def __init__(self, dialog: Dialog) -> None:
         self.leg: RtpLeg | None = None
         self.progress = CalleeProgress.RINGING
-        self.has_hung_up = False
+        self._has_hung_up = False
         self.transferred: bool | None = None
         self._dialog = dialog
         self._strip: Strip | None = None
+        self._woken: Callable[[], None] | None = None
         self._may_send = self._is_answered = False
         self._digits_by_info: list[PressedDigit] = []
 
@@ -77,19 +78,38 @@ class SipPhone:
         if self._is_answered:
             leg.expect_media()
 
-    def use_strip(self, strip: Strip) -> None:
-        """See `HasStrip`."""
-        self._strip = strip
+    # --- JointPhone ------------------------------------------------------------------------
+
+    def attached(self, strip: Strip, woken: Callable[[], None]) -> None:
+        """See `JointPhone`."""
+        self._strip, self._woken = strip, woken
         self._lend_strip()
+
+    @property
+    def may_rest(self) -> bool:
+        """See `JointPhone`."""
+        is_quiet = not self._has_hung_up and not self._digits_by_info
+        return is_quiet and self.leg is not None and self.leg.together is not None
 
     def _lend_strip(self) -> None:
         # What `put` has to hold back, nobody else may be given.
-        if self.leg is not None and self._may_send:
+        if self.leg is not None and self._may_send and self._woken is not None:
             self.leg.use_strip(self._strip)
+            self.leg.woken = self._woken
 
     def pressed(self, digit: PressedDigit) -> None:
         """A key was pressed, as signalling tells."""
         self._digits_by_info.append(digit)
+        self._wake()
+
+    def hung_up(self) -> None:
+        """The person has put the phone down, or cannot be reached any more."""
+        self._has_hung_up = True
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._woken is not None:
+            self._woken()
 
     # --- Phone and Callee ------------------------------------------------------------------
 
@@ -115,6 +135,11 @@ class SipPhone:
     def ended(self, tick: int, reason: EndReason) -> None:
         """See `Phone`."""
         self._dialog.leave(reason)
+
+    @property
+    def has_hung_up(self) -> bool:
+        """See `Phone`."""
+        return self._has_hung_up
 
     # --- Keypad ----------------------------------------------------------------------------
 

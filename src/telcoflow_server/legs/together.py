@@ -5,6 +5,7 @@ Not here: what is kept of it there (`rtp_array.py`, `agent_array.py`).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 from telcoflow_server.media.plane import Joint, Strip
@@ -20,14 +21,20 @@ class Together(Joint, Protocol):
         """Let the leg of a row go on by itself; for the leg."""
 
 
+def _nobody_rests() -> None:
+    """Stand where nobody has to be woken."""
+
+
 class JointLeg:
     """What such legs have in common.
 
     Attributes:
         together: Where it is kept with others, and its row there, from `join` to `be_alone`.
+        woken: Called when it is alone again: from then on anything may happen to it.
     """
 
     def __init__(self) -> None:
+        self.woken: Callable[[], None] = _nobody_rests
         self.together: tuple[Together, int] | None = None
         self._strip: Strip | None = None
 
@@ -50,6 +57,7 @@ class JointLeg:
             if self._strip is not None:
                 self._strip.part()
             together.leave(row)
+            self.woken()
 
     def _count(self) -> None:
         if self.together is not None:

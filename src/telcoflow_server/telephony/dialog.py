@@ -267,11 +267,11 @@ class SipDialog:
         leg.advance(now_s, wall_s)
         if leg.is_dead and not self.phone.has_hung_up:
             logger.warning("a phone has sent nothing for a minute: its dialog is ended")
-            self.phone.has_hung_up = True
+            self.phone.hung_up()
 
     def over(self) -> None:
         """The dialog is over; nothing can be said to the phone any more."""
-        self.phone.has_hung_up = True
+        self.phone.hung_up()
         self._is_over = True
         self.close()
 

@@ -109,7 +109,7 @@ async def talking(server: Server, call_in: dict[str, Any]) -> AsyncIterator[Talk
 
 def _gaps(server: Server) -> int:
     (call,) = server.exchange.calls
-    return call.agent_audio.gap_count
+    return call.seat.audio.gap_count
 
 
 async def test_an_agent_talks_on_without_a_gap(server: Server, call_in: dict[str, Any]) -> None:

@@ -427,7 +427,7 @@ def test_a_ten_minute_call_is_bit_exact() -> None:
 def test_what_waits_to_be_played_can_be_seen() -> None:
     node = Node()
     call = node.place(MemoryPhone())
-    assert (call.agent_audio.queued_ms, call.seat.agent) == (0.0, None)
+    assert (call.seat.audio.queued_ms, call.seat.agent) == (0.0, None)
     agent = node.agent(call)
     agent.command("call.answer")
     agent.say(noise(FRAME * 100).tobytes())
@@ -435,4 +435,4 @@ def test_what_waits_to_be_played_can_be_seen() -> None:
     node.run(10)
 
     assert call.seat.agent is not None
-    assert 0 < call.agent_audio.queued_ms <= 60
+    assert 0 < call.seat.audio.queued_ms <= 60

@@ -35,7 +35,7 @@ def test_an_ended_call_is_one_line_with_the_numbers_of_its_report(
 
     call.end(EndReason.CALLER_HUNG_UP)
 
-    [line] = [r for r in caplog.records if r.name == "telcoflow_server.call.exchange"]
+    [line] = [r for r in caplog.records if r.name == "telcoflow_server.call.report"]
     [report] = reports
     fields = vars(line)
     assert line.levelno == logging.INFO
