@@ -5,6 +5,7 @@ Time is the number of ticks that were run; a ten-minute call takes a second or t
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import count
 from typing import Any, Protocol
 
@@ -26,6 +27,7 @@ from telcoflow_server.call.ports import (
     PhoneOnLine,
     PressedDigit,
 )
+from telcoflow_server.media.plane import Strip
 from tests.support.links import MemoryControlLink, MemoryMediaLink
 
 SINCE_TICK_MS = 5.0
@@ -67,6 +69,14 @@ class MemoryPhone:
         """Say this from now on."""
         self._speech, self._said_samples = speech, 0
 
+    def press_key(self, key: PressedDigit) -> None:
+        """The person presses a key."""
+        self.keys.append(key)
+
+    def hang_up(self) -> None:
+        """The person puts it down."""
+        self.has_hung_up = True
+
     def hears_early(self, tick: int) -> None:
         self.early_at = tick
 
@@ -106,6 +116,31 @@ class MemoryPhone:
     def heard(self) -> NDArray[np.int16]:
         """Everything heard, from the tick on which the call was placed or `forget` was called."""
         return np.concatenate(self._heard) if self._heard else np.zeros(0, np.int16)
+
+
+class JointMemoryPhone(MemoryPhone):
+    """The same as a `JointPhone` that always may rest when it has nothing to tell."""
+
+    woken: Callable[[], None] | None = None
+
+    def attached(self, strip: Strip, woken: Callable[[], None]) -> None:
+        self.woken = woken
+
+    @property
+    def may_rest(self) -> bool:
+        return not self.keys and not self.has_hung_up
+
+    def press_key(self, key: PressedDigit) -> None:
+        super().press_key(key)
+        self._wake()
+
+    def hang_up(self) -> None:
+        super().hang_up()
+        self._wake()
+
+    def _wake(self) -> None:
+        if self.woken is not None:
+            self.woken()
 
 
 class MemoryCallee(MemoryPhone):

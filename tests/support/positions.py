@@ -304,9 +304,11 @@ class Scene:
 
     Attributes:
         link: Makes the links of agents where nothing else is said.
+        phone: And the phones of callers.
     """
 
     link: type[PositionedLink] = PositionedLink
+    phone: type[MemoryPhone] = MemoryPhone
 
     def __init__(
         self,
@@ -314,12 +316,17 @@ class Scene:
         audio_mode: str = "mixed",
         is_answered: bool = True,
         link: type[PositionedLink] | None = None,
+        phone: type[MemoryPhone] | None = None,
+        **node: Any,
     ) -> None:
         self.callee = MemoryCallee()
         self.node = Node(
-            dialer=MemoryDialer(self.callee), audio_mode=audio_mode, media_grace_s=GRACE_MS / 1000
+            dialer=MemoryDialer(self.callee),
+            audio_mode=audio_mode,
+            media_grace_s=GRACE_MS / 1000,
+            **node,
         )
-        self.caller = MemoryPhone(ruler(30_000 * 20))
+        self.caller = (phone or type(self).phone)(ruler(30_000 * 20))
         self.call = self.node.place(self.caller)
         (notification,) = self.node.client_link.take()
         self.node.tell(type="session.open", sessionId=notification["sessionId"], reqId="r")

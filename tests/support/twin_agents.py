@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from telcoflow_server.legs import agent_array
+from tests.support.exchange import JointMemoryPhone
 from tests.support.joint_link import JointPositionedLink
 from tests.support.positions import PositionedAgent, PositionedLink, Scene
 
@@ -30,12 +31,12 @@ class Twins:
 
     Attributes:
         alone: The one whose agent is by itself.
-        other: Its twin.
+        other: Its twin, which also rests when nothing happens to it.
     """
 
     def __init__(self, **scene: Any) -> None:
         self.alone = Scene(link=PositionedLink, **scene)
-        self.other = Scene(link=JointPositionedLink, **scene)
+        self.other = Scene(link=JointPositionedLink, phone=JointMemoryPhone, **scene)
         self._ticks = 0
 
     @property

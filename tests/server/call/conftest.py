@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.support.exchange import JointMemoryPhone
 from tests.support.joint_link import JointPositionedLink
 from tests.support.positions import Scene
 from tests.support.twin_agents import let_few_be_together
@@ -23,3 +24,4 @@ def _legs(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> No
     if getattr(request, "param", "alone") == "together":
         let_few_be_together(monkeypatch)
         monkeypatch.setattr(Scene, "link", JointPositionedLink)
+        monkeypatch.setattr(Scene, "phone", JointMemoryPhone)

@@ -279,7 +279,7 @@ def test_a_caller_who_hangs_up_cancels_the_ringing(is_answered: bool) -> None:
     scene = Scene(is_answered=is_answered)
     command = scene.connect()
 
-    scene.caller.has_hung_up = True
+    scene.caller.hang_up()
     scene.node.run(1)
 
     assert scene.failure(command) == ErrorCode.CALL_ENDED
@@ -319,7 +319,7 @@ def test_connect_then_close_hands_the_call_over(is_answered: bool) -> None:
     scene.node.run(2000)
     assert np.all(scene.caller.heard[-FRAME * 1900 :] != 0), "the two go on talking"
     assert np.all(scene.callee.heard[handed_over:] != 0)
-    scene.callee.has_hung_up = True
+    scene.callee.hang_up()
     scene.node.run(1)
     assert scene.call.end_reason is EndReason.CALLEE_HUNG_UP
     assert not scene.session_closed(), "that was said before"
@@ -374,7 +374,7 @@ def test_either_person_ends_a_connected_call(who: str, reason: EndReason) -> Non
     scene = Scene()
     scene.connected()
 
-    getattr(scene, who).has_hung_up = True
+    getattr(scene, who).hang_up()
     scene.node.run(1)
 
     assert scene.call.end_reason is reason

@@ -34,7 +34,7 @@ def digits_told(scene: Scene) -> list[tuple[str, int]]:
 
 
 def test_a_key_is_told_with_its_duration_its_moment_and_who_pressed_it(scene: Scene) -> None:
-    scene.caller.keys.append(KEY)
+    scene.caller.press_key(KEY)
     scene.run(1)
 
     (event,) = scene.agent.events("call.dtmf")
@@ -50,8 +50,9 @@ def test_a_key_is_told_with_its_duration_its_moment_and_who_pressed_it(scene: Sc
 
 def test_keys_of_both_people_are_told_apart(scene: Scene) -> None:
     scene.connected()
-    scene.callee.keys.append(KEY)
-    scene.caller.keys += [KEY, PressedDigit("#", 80.0)]
+    scene.callee.press_key(KEY)
+    scene.caller.press_key(KEY)
+    scene.caller.press_key(PressedDigit("#", 80.0))
     scene.run(1)
 
     assert digits_told(scene) == [("5", 1), ("#", 1), ("5", 2)]
@@ -59,15 +60,15 @@ def test_keys_of_both_people_are_told_apart(scene: Scene) -> None:
 
 def test_a_key_is_told_while_the_call_rings() -> None:
     scene = Scene(is_answered=False)
-    scene.caller.keys.append(KEY)
+    scene.caller.press_key(KEY)
     scene.run(1)
 
     assert digits_told(scene) == [("5", 1)]
 
 
 def test_a_key_pressed_before_hanging_up_is_told(scene: Scene) -> None:
-    scene.caller.keys.append(KEY)
-    scene.caller.has_hung_up = True
+    scene.caller.press_key(KEY)
+    scene.caller.hang_up()
     scene.run(1)
 
     assert digits_told(scene) == [("5", 1)]
@@ -80,7 +81,7 @@ def test_keys_that_nobody_is_told_of_are_not_kept(scene: Scene) -> None:
     scene.run(2)
     assert scene.call.state is CallState.CONNECTED
 
-    scene.caller.keys.append(KEY)
+    scene.caller.press_key(KEY)
     scene.run(1)
 
     assert scene.caller.keys == []
@@ -271,7 +272,7 @@ def test_a_transfer_that_succeeds_after_its_agent_is_gone_ends_the_call(scene: S
 def test_a_caller_who_hangs_up_while_transferred_ends_the_call(scene: Scene) -> None:
     command = scene.agent.command("call.transfer", number="+15550111")
     scene.run(2)
-    scene.caller.has_hung_up = True
+    scene.caller.hang_up()
     scene.run(1)
 
     assert scene.call.end_reason is EndReason.CALLER_HUNG_UP

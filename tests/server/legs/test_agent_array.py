@@ -131,7 +131,7 @@ def test_nothing_is_kept_of_a_call_that_is_over() -> None:
     assert agent is not None
     array, _ = agent.leg.together or (None, 0)
     assert isinstance(array, AgentArray)
-    scene.caller.has_hung_up = True
+    scene.caller.hang_up()
     scene.run(1)
 
     assert array.together == 0
@@ -168,8 +168,8 @@ EVENTS: dict[str, Happens] = {
     "a goodbye": lambda scene: scene.agent.leave(),
     "another link": lambda scene: _connect(scene),
     "a stale link": lambda scene: _connect(scene, epoch=1),
-    "a key": lambda scene: scene.caller.keys.append(PressedDigit("5", 100.0)),
-    "a hang-up": lambda scene: setattr(scene.caller, "has_hung_up", True),
+    "a key": lambda scene: scene.caller.press_key(PressedDigit("5", 100.0)),
+    "a hang-up": lambda scene: scene.caller.hang_up(),
     "an acknowledgement": lambda scene: scene.agent.acknowledge(loop_lag_ms=120),
     "one that is too long": lambda scene: scene.agent.send_binary(b"\xf1" + bytes(20)),
     "one of everything": lambda scene: scene.agent.send_binary(
