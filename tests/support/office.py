@@ -21,7 +21,7 @@ from telcoflow_server.telephony.service import Telephony
 from telcoflow_server.ticker import Ticker
 from telcoflow_server.udp import PortPool, PortRange
 from tests.support.exchange import Node
-from tests.support.positions import PositionedAgent
+from tests.support.positions import PositionedAgent, PositionedLink
 from tests.support.rtp_phone import RtpPhone, rtp_phone
 from tests.support.sip_phone import PATIENCE_S, Message, PhoneCall, SipPhone
 
@@ -69,6 +69,8 @@ class Office:
         )
         self.ahead_s = 0.0
         """By how much its time is ahead; only to be made more."""
+        self.link: type[PositionedLink] = PositionedLink
+        """Over which agents come."""
         self._ticker = Ticker(self._tick)
         self._stack = AsyncExitStack()
 
@@ -124,7 +126,7 @@ class Office:
     def agent(self, call: Call, *, answers: bool = True) -> PositionedAgent:
         """Put an agent on the line of a call."""
         self.node.client_link.take()
-        agent = PositionedAgent(self.node.exchange, call)
+        agent = PositionedAgent(self.node.exchange, call, link=self.link)
         self.node.agents.append(agent)
         agent.connect()
         if answers:

@@ -6,11 +6,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from telcoflow_sdk.protocol.codes import EndReason
 from telcoflow_server.call.ports import CalleeProgress, PressedDigit
 from telcoflow_server.legs.rtp import DEAD_AFTER_S
 from telcoflow_server.legs.sip import SILENT_RATE_HZ, SipPhone
+from telcoflow_server.media.plane import Joint, Strip
 from tests.server.legs.test_rtp import G722
 from tests.support.rtp_legs import RIGHT, Wire, terms
 
@@ -170,3 +172,82 @@ def test_held_it_hears_nothing_and_is_heard(phone: SipPhone, wire: Wire) -> None
     phone.put(0, SILENCE)
 
     assert wire.left.sent == []
+
+
+# --- with others -------------------------------------------------------------------------
+
+
+class Noted(Strip):
+    """A strip that notes which leg joined."""
+
+    def __init__(self) -> None:
+        self.joined: list[int] = []
+
+    def join(self, joint: Joint, row: int) -> None:
+        self.joined.append(row)
+
+    def part(self) -> None:
+        self.joined.clear()
+
+
+class Row:
+    """Keeps one leg together with nobody."""
+
+    def take(self, row: int, out: NDArray[np.int16]) -> None:
+        out[:] = 0
+
+    def put(self, row: int, frame: NDArray[np.int16]) -> None:
+        """Let nothing be sent."""
+
+    def count(self, row: int) -> None:
+        """Have nothing to count."""
+
+    def leave(self, row: int) -> None:
+        """Have nothing to give back."""
+
+
+@pytest.fixture
+def woken(phone: SipPhone) -> list[str]:
+    """Let a phone be attached; return what it was woken by."""
+    told: list[str] = []
+    phone.attached(Noted(), lambda: told.append("woken"))
+    return told
+
+
+def test_a_phone_in_an_array_rests_until_there_is_something_to_tell(
+    phone: SipPhone, wire: Wire, woken: list[str]
+) -> None:
+    phone.answered(0)
+    before = phone.may_rest
+    wire.left.leg.join(Row(), 0)
+    rested = phone.may_rest
+    phone.pressed(PressedDigit("8", 90))
+
+    assert (before, rested, phone.may_rest, woken) == (False, True, False, ["woken"])
+    phone.take_digits()
+    after = phone.may_rest
+    phone.hung_up()
+    wire.left.leg.be_alone()
+
+    assert (after, phone.may_rest, woken) == (True, False, ["woken"] * 3)
+
+
+def test_nobody_else_gives_sound_to_a_phone_that_rings(phone: SipPhone, wire: Wire) -> None:
+    strip = Noted()
+    phone.attached(strip, lambda: None)
+    wire.left.leg.join(Row(), 0)
+    assert strip.joined == []
+    wire.left.leg.be_alone()
+    phone.hears_early(0)
+    wire.left.leg.join(Row(), 0)
+
+    assert strip.joined == [0]
+
+
+def test_a_phone_that_is_moved_is_alone_for_that(phone: SipPhone, wire: Wire) -> None:
+    phone.attached(Noted(), lambda: None)
+    phone.answered(0)
+    wire.left.leg.join(Row(), 0)
+    phone.attached(Noted(), lambda: None)
+
+    assert wire.left.leg.together is None

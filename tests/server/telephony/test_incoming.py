@@ -13,11 +13,13 @@ import pytest
 from telcoflow_sdk.protocol.codes import EndReason
 from telcoflow_sdk.protocol.states import CallState
 from telcoflow_server.codec.table import L16_CODECS, PCMA, PCMU, Codec, find
+from telcoflow_server.legs.agent_array import LEAST_LEGS as LEAST_AGENTS
 from telcoflow_server.legs.rtp import DEAD_AFTER_S
 from telcoflow_server.legs.rtp_array import LEAST_LEGS
 from telcoflow_server.sip.accounts import EdgeSettings
 from telcoflow_server.telephony.routes import Routes
 from tests.server.telephony.conftest import OpenOffice
+from tests.support.joint_link import JointPositionedLink
 from tests.support.office import OPEN, Office
 from tests.support.positions import PositionedAgent
 from tests.support.tones import amplitudes, tone
@@ -64,7 +66,9 @@ async def test_a_caller_and_an_agent_hear_each_other(open_office: OpenOffice, co
 
 @pytest.mark.slow
 async def test_many_phones_at_once_are_each_heard_both_ways(office: Office) -> None:
-    lines = [await office.answered_call(PCMU) for _ in range(LEAST_LEGS)]
+    """With their agents in an array, too: then calls rest, and wake for a key and a hang-up."""
+    office.link = JointPositionedLink
+    lines = [await office.answered_call(PCMU) for _ in range(max(LEAST_LEGS, LEAST_AGENTS))]
     legs = office.telephony.legs
     await office.until(lambda: legs.together > 0)
 
@@ -72,12 +76,18 @@ async def test_many_phones_at_once_are_each_heard_both_ways(office: Office) -> N
         talking.sound.forget()
         talking.sound.say(tone(PERSON_HZ, 2_000, 8_000))
         agent.say(tone(AGENT_HZ, 1_000).tobytes(), end=True)
-    (first, call, _), *_ = lines
-    over = call.tick + 100
-    await office.until(lambda: call.tick > over)
+    (first, call, _), (second, _, other), *_ = lines
+    rested, over = set(), call.tick + 100
+    while call.tick <= over:
+        tick = call.tick
+        await office.until(lambda: call.tick > tick)  # noqa: B023 (it is awaited here)
+        rested |= {number for number, (_, its, _) in enumerate(lines) if its.may_rest}
     first.hang_up()
-    await office.until(lambda: office.telephony.dialogs == LEAST_LEGS - 1)
+    await office.until(lambda: office.telephony.dialogs == len(lines) - 1)
+    second.sound.press("5")
+    await office.until(lambda: bool(other.events("call.dtmf")))
 
+    assert len(rested) > len(lines) / 2
     for talking, _, agent in lines:
         assert is_whole(talking.sound.heard, AGENT_HZ, 8_000, 48)
         assert is_whole(agent_heard(agent), PERSON_HZ, 24_000, 48)
