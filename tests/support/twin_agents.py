@@ -21,6 +21,7 @@ def let_few_be_together(patch: pytest.MonkeyPatch) -> None:
     """Let an agent be kept in an array also where it is the only one, and at once."""
     patch.setattr(agent_array, "LEAST_LEGS", 1)
     patch.setattr(agent_array, "ASKED_EVERY", 1)
+    patch.setattr(agent_array, "SHORT_STAY", 0)
 
 
 class Twins:

@@ -34,12 +34,32 @@ LEAST_LEGS = 12
 """With fewer, an operation on an array costs more than it saves."""
 ASKED_EVERY = 4
 """Ticks from one look to the next whether a leg that is alone may be with the others."""
+SHORT_STAY = 50
+"""A leg that has been with them for fewer ticks is asked half as often as before: to enter and to
+leave costs what some ticks alone do, and some agents are never steady for long."""
+MAX_WAIT = 500
+"""Ticks; nobody is asked less often."""
 MAX_MESSAGES = 4
 """Of one link in a tick; whoever sends more does so within the budget of its link."""
 
 _ACKNOWLEDGES = bytes((ACKNOWLEDGEMENT,))
 _PLAIN = (bytes((0, MORE)), bytes((0, 0)))  # channel and flags
 _KEPT = UNHEARD_TICKS  # frames sent and not acknowledged: after so many a leg is alone
+
+
+@dataclass(slots=True)
+class _Visits:
+    """When a leg is here; ticks.
+
+    Attributes:
+        wait: From one look to the next whether it may come.
+        asked_at: The next one.
+        came_at: When it came last.
+    """
+
+    wait: int
+    asked_at: int
+    came_at: int = 0
 
 
 @dataclass(slots=True)
@@ -72,8 +92,8 @@ class AgentArray:
         self._samples = audio_format.frame_samples
         self._message = audio_of(self._samples)
         self._message_bytes = self._message.itemsize
-        self._alone: dict[AgentLeg, int] = {}  # a number by which they take turns at being asked
-        self._added = 0
+        self._legs: dict[AgentLeg, _Visits] = {}
+        self._alone: dict[AgentLeg, _Visits] = {}  # those of them that are
         self._free = list(range(ROWS))  # a heap: low rows first, so that they share cache lines
         self._in: list[tuple[AgentLeg, LegParts] | None] = [None] * ROWS
         self._sends: list[Callable[[bytes], bool]] = [_sends_nothing] * ROWS  # of their links
@@ -101,13 +121,15 @@ class AgentArray:
 
     def add(self, leg: AgentLeg) -> None:
         """Keep a leg together with others whenever that can be. Idempotent."""
-        leg.be_alone()
-        self._added += 1
-        self._alone[leg] = self._added
+        if leg not in self._legs:
+            # Not all at once.
+            asked_at = self._ticks + 1 + len(self._legs) % ASKED_EVERY
+            self._legs[leg] = self._alone[leg] = _Visits(ASKED_EVERY, asked_at)
 
     def remove(self, leg: AgentLeg) -> None:
         """A leg has come to its end. Idempotent."""
         leg.be_alone()
+        self._legs.pop(leg, None)
         self._alone.pop(leg, None)
 
     # --- what comes ------------------------------------------------------------------------
@@ -233,11 +255,13 @@ class AgentArray:
     def admit(self) -> None:
         """See who may be together from the next tick on."""
         self._ticks += 1
-        if not self._alone or not self._free or self.together + len(self._alone) < LEAST_LEGS:
+        if not self._alone or len(self._legs) < LEAST_LEGS:
             return
-        for leg, number in list(self._alone.items()):
-            if (number + self._ticks) % ASKED_EVERY == 0:
-                self._enter(leg)
+        due = [leg for leg, visits in self._alone.items() if visits.asked_at <= self._ticks]
+        for leg in due:
+            visits = self._alone[leg]
+            visits.asked_at = self._ticks + visits.wait
+            self._enter(leg)
 
     def _leg_in(self, row: int) -> tuple[AgentLeg, LegParts]:
         one = self._in[row]
@@ -271,7 +295,7 @@ class AgentArray:
         self._in[row] = leg, parts
         self._sends[row] = parts.link.send_framed
         self._is_used[row] = True
-        del self._alone[leg]
+        self._alone.pop(leg).came_at = self._ticks
         leg.join(self, row)
         parts.link.join(self, row)
 
@@ -307,7 +331,10 @@ class AgentArray:
         self._sends[row] = _sends_nothing
         self._is_used[row] = False
         heapq.heappush(self._free, row)
-        self._alone[leg] = row
+        visits = self._alone[leg] = self._legs[leg]
+        is_short = self._ticks - visits.came_at < SHORT_STAY
+        visits.wait = min(2 * visits.wait, MAX_WAIT) if is_short else ASKED_EVERY
+        visits.asked_at = self._ticks + visits.wait
         parts.link.part(untaken)
         if row in self._put:
             self._put.remove(row)

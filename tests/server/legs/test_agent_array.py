@@ -23,6 +23,7 @@ from telcoflow_server.call.ports import CalleeProgress, LinkBroken, PressedDigit
 from telcoflow_server.legs import agent_array
 from telcoflow_server.legs.agent import UNHEARD_TICKS
 from telcoflow_server.legs.agent_array import MAX_MESSAGES, AgentArray
+from telcoflow_server.legs.agent_parts import TogetherAgents
 from telcoflow_server.legs.message_array import audio_of, replies
 from telcoflow_server.media.lead import STEADY_TICKS
 from tests.support.exchange import MemoryPhone, Node
@@ -316,6 +317,31 @@ def test_several_messages_in_a_tick_are_taken_up_to_a_limit() -> None:
             twins.each(lambda scene: scene.say(FRAME))
             twins.each(lambda scene: _send(scene, 1))
         twins.run(1)
+
+
+def test_who_never_stays_is_asked_less_and_less_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An agent that sends two frames at a time has to be alone for each of them."""
+    monkeypatch.setattr(agent_array, "SHORT_STAY", 50)
+    scene = Scene(link=JointPositionedLink)
+    agent = scene.call.seat.agent
+    assert agent is not None
+    visits = [0, 0]
+
+    def join(together: TogetherAgents, row: int) -> None:
+        visits[scene.call.tick > 200] += 1
+        JointPositionedLink.join(scene.agent.link, together, row)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(scene.agent.link, "join", join)
+    for tick in range(400):
+        scene.say(FRAME)
+        if tick % 2:
+            scene.agent.send_audio(2 * FRAME)
+        scene.node.exchange.tick(0.0)
+        scene.agent.acknowledge()
+
+    assert visits[0] > visits[1]
+    assert 2 <= sum(visits) <= 10
+    assert agent.leg.statistics().playout.gap_count == 0
 
 
 # --- in the middle of a tick ---------------------------------------------------------------
