@@ -13,6 +13,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 
 from telcoflow_sdk.audio.format import TICK_MS
 
@@ -40,7 +41,7 @@ class Ticker:
         self._start_s = 0.0
         self._ticks_done = 0
         self._timer: _TimerFd | None = None
-        self._handle: asyncio.TimerHandle | None = None
+        self._handle: asyncio.Handle | None = None
 
     @property
     def has_own_timer(self) -> bool:
@@ -61,13 +62,13 @@ class Ticker:
     def stop(self) -> None:
         """Stop ticking and free the timer; idempotent."""
         if self._timer is not None:
-            assert self._loop is not None, "a timer exists only after start"
+            assert self._loop is not None, "a timer exists from start to stop only"
             self._loop.remove_reader(self._timer.fileno)
             self._timer.close()
             self._timer = None
         if self._handle is not None:
             self._handle.cancel()
-            self._handle = None
+        self._handle = self._loop = None
 
     def since_tick_ms(self) -> float:
         """Return how long ago the last tick's deadline was, 0 to 20 ms when all is well."""
@@ -77,28 +78,36 @@ class Ticker:
     def _wake(self) -> None:
         assert self._timer is not None, "the reader is removed before the timer is closed"
         self._timer.acknowledge()
-        self._run_due()
+        if self._handle is None:  # else ticks are being caught up
+            self._run_due()
 
     def _arm(self) -> None:
-        assert self._loop is not None, "armed by start only"
-        deadline_s = self._start_s + (self._ticks_done + 1) * TICK_S
-        self._handle = self._loop.call_at(deadline_s, self._fire)
-
-    def _fire(self) -> None:
-        self._run_due()
-        self._arm()
+        if self._loop is not None:
+            deadline_s = self._start_s + (self._ticks_done + 1) * TICK_S
+            self._handle = self._loop.call_at(deadline_s, self._run_due)
 
     def _run_due(self) -> None:
+        self._handle = None
         # Not the loop's time: uvloop caches it and rounds it to a millisecond.
         ticks_due = int((time.monotonic() - self._start_s) / TICK_S) - self._ticks_done
         if ticks_due > CATCH_UP_TICKS:
             self.skipped_ticks += ticks_due - CATCH_UP_TICKS
             self._ticks_done += ticks_due - CATCH_UP_TICKS
             ticks_due = CATCH_UP_TICKS
-        for _ in range(ticks_due):
+        if ticks_due > 0:
             self._ticks_done += 1
             deadline_s = self._start_s + self._ticks_done * TICK_S
             self._on_tick(time.monotonic() - deadline_s)
+        if ticks_due > 1:
+            # Not at once: what has come over sockets meanwhile is for the ticks that follow.
+            self._soon(partial(self._soon, self._run_due))
+        elif self._timer is None:
+            self._arm()
+
+    def _soon(self, do: Callable[[], None]) -> None:
+        """Do something in the next turn of the loop, before what its sockets bring in it."""
+        if self._loop is not None:
+            self._handle = self._loop.call_soon(do)
 
 
 _TFD_NONBLOCK = os.O_NONBLOCK

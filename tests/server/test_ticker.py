@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import sys
 import time
 
@@ -67,6 +68,37 @@ async def test_a_short_stall_is_caught_up(timer: str) -> None:
 
     assert clock.skipped_ticks == 0
     assert ticks.lateness_s[done_before] >= 2 * TICK_S, "the first of them was that late"
+
+
+async def test_sockets_are_read_between_ticks_that_are_caught_up(timer: str) -> None:
+    """Else an agent that answers every tick would have a gap for each stall of two ticks."""
+    events: list[str] = []
+    far, near = socket.socketpair()
+    loop = asyncio.get_running_loop()
+    ticks = Ticks()
+
+    def tick(lateness_s: float) -> None:
+        events.append("tick")
+        far.send(b"!")
+        ticks(lateness_s)
+
+    def read() -> None:
+        near.recv(16)
+        events.append("read")
+
+    with far, near:
+        loop.add_reader(near, read)
+        clock = Ticker(tick)
+        clock.start()
+        await ticks.reach(1)
+        start_s = time.monotonic()
+        while time.monotonic() < start_s + 3.2 * TICK_S:
+            pass
+        await ticks.reach(5)
+        clock.stop()
+        loop.remove_reader(near)
+
+    assert events[:8] == ["tick", "read"] * 4
 
 
 async def test_a_long_stall_is_skipped_and_counted(timer: str) -> None:

@@ -132,7 +132,8 @@ class JitterBuffer(JitterState[P]):
 
         Args:
             now_s: Time the tick is due, seconds, not when it came to run: then a late
-                tick does not look like a deep buffer. Must not decrease.
+                tick does not look like a deep buffer. Must not decrease. What was to be played in
+                ticks that were skipped is left out.
 
         Returns:
             Pieces, in order:
@@ -146,6 +147,7 @@ class JitterBuffer(JitterState[P]):
         now = round(now_s * self._rate_hz)
         if now < self._now:
             raise ValueError(f"time of the tick went back by {self._now - now} units")
+        skipped = now - self._now - self._tick if self._is_playing else 0
         self._now = now
         if not self._is_playing and not (self._held and self._start()):
             return (Silence(self._tick, self._comfort),)
@@ -153,6 +155,12 @@ class JitterBuffer(JitterState[P]):
         fastest = self._delay.fastest_units
         assert fastest is not None  # as in `_depth`
         excess = now - fastest - self._head - self._target
+        if skipped >= self._tick <= excess:
+            # Played late, a stall would become a delay that stays as long as nobody pauses. And
+            # nothing is concealed: to do that for all legs at once would be the next stall.
+            head = self._head
+            self._cut(min(skipped, excess))
+            excess -= self._head - head
         if 0 <= excess < self._tick and self._played_until >= self._head:
             self.wants_silence = False  # as deep as it should be, and nothing to go back to
         elif self._holds_back(excess, was_silent=was_silent):

@@ -52,6 +52,29 @@ def test_silence_is_asked_for_until_the_depth_is_its_target(line: Line) -> None:
     assert not line.buffer.wants_silence
 
 
+def test_audio_of_ticks_that_were_skipped_is_not_played_late(line: Line) -> None:
+    """Or a stall of the server's would be a delay that stays until the person pauses."""
+    line.play("0 1")
+    before = line.statistics
+    for number in range(2, 7):
+        line.put(number)
+        line.ticks += 1
+    line.play("7 8 9")
+
+    assert line.heard == "-3 -2 4 5 6"
+    assert line.statistics.depth_ms == before.depth_ms
+    assert line.statistics.discarded - before.discarded == 5
+
+
+def test_ticks_that_were_skipped_while_nothing_came_lose_nothing_more(line: Line) -> None:
+    line.play("0 1")
+    line.ticks += 5
+    line.play("7 8 9 10 11 12")
+
+    assert line.heard.endswith("7 8 9")
+    assert line.statistics.depth_ms == 70
+
+
 def test_depth_falls_no_further_than_the_target(line: Line) -> None:
     for number in range(100):
         line.put(number)
