@@ -200,6 +200,13 @@ class Twins:
                 theirs.clear()
             self.tick += 1
 
+    def stall(self, ticks: int) -> None:
+        """Let time pass in which our side stands still, and phones go on."""
+        for _ in range(ticks):
+            for phone in self.phones:
+                phone.speak(self.now_s)
+            self.tick += 1
+
     def begin(self, happens: Callable[[Phone, int], None] | None = None) -> None:
         """Begin a tick: up to where what legs say can be taken."""
         for phone in self.phones:

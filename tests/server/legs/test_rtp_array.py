@@ -75,6 +75,17 @@ def test_legs_of_a_good_network_are_nearly_always_together() -> None:
     twins.compare()
 
 
+@pytest.mark.parametrize("ticks", [1, 4, 13, 40])
+def test_legs_are_together_again_soon_after_a_stall(ticks: int) -> None:
+    """Or a server that is more than half full could not carry them, and never recover."""
+    twins = settled()
+    twins.stall(ticks)
+    twins.run(20)
+
+    assert twins.array.together == LEAST_LEGS
+    twins.compare()
+
+
 def test_a_few_legs_are_left_alone() -> None:
     twins = Twins(LEAST_LEGS - 1, lambda number: PERFECT)
     twins.run(SETTLED + 50)
