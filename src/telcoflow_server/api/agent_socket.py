@@ -236,7 +236,11 @@ class AgentSocket(picows.WSListener):
         raw = self._raw
         if raw is None or self._held or self._is_closing or raw.get_write_buffer_size():
             return False
-        raw.write(messages)
+        try:
+            raw.write(messages)
+        except Exception:  # as in `flush_all`
+            logger.exception("a media link cannot be written to")
+            return False
         return True
 
     def join(self, together: TogetherAgents, row: int) -> None:
@@ -255,8 +259,13 @@ class AgentSocket(picows.WSListener):
         """See `JointLink`."""
         untaken, self._untaken = self._untaken, []
         for message in untaken:
-            if not self._is_closing:
+            if self._is_closing:
+                return
+            try:
                 self._receive(False, message)
+            except Exception:  # what the library does with one of `on_ws_frame`
+                logger.exception("a media link failed")
+                self._cut(CloseCode.INTERNAL_ERROR, "internal error")
 
     # --- the end ---------------------------------------------------------------------------
 

@@ -26,6 +26,7 @@ from telcoflow_sdk.protocol.positions import (
     parse_audio,
     parse_position,
 )
+from telcoflow_server.api.agent_socket import AgentSocket
 from telcoflow_server.app import Server
 from telcoflow_server.call.call import Call
 from tests.server.api.test_control import closed_with
@@ -185,3 +186,52 @@ async def test_what_came_just_before_the_link_broke_is_not_lost(
 
     assert seated.leg.together is None
     assert seated.leg.received == parse_audio(held[0]).offset + FRAME
+
+
+class Broken:
+    """A transport that nothing can be written to."""
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+    def write(self, data: bytes) -> None:
+        raise RuntimeError("broken")
+
+
+async def test_a_link_that_cannot_be_written_to_troubles_nobody_else(
+    server: Server, call_in: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    async with talking(server, call_in) as agent:
+        own = _link(server)
+        whole, own._raw = own._raw, Broken()  # type: ignore[assignment]
+        async with asyncio.timeout(5):
+            while agent.is_together:  # noqa: ASYNC110 (it comes with the ticks)
+                await asyncio.sleep(0.005)
+        own._raw = whole
+
+    assert "a media link cannot be written to" in caplog.text
+
+
+async def test_a_fault_of_ours_closes_the_one_link_that_it_concerns(
+    server: Server,
+    call_in: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def fail(message: bytes) -> None:
+        raise RuntimeError("a bug")
+
+    async with talking(server, call_in) as agent:
+        monkeypatch.setattr(_link(server).reception, "binary", fail)
+        await agent.socket.send(build_audio(0, MORE, 0, 0, 1 << 30, bytes(2 * FRAME)))
+
+        assert await closed_with(agent.socket) == CloseCode.INTERNAL_ERROR
+    assert "a media link failed" in caplog.text
+
+
+def _link(server: Server) -> AgentSocket:
+    (call,) = server.exchange.calls
+    assert call.seat.agent is not None
+    link = call.seat.agent.link
+    assert isinstance(link, AgentSocket)
+    return link
