@@ -58,6 +58,7 @@ class People:
         """Put a phone into a slot of the row, in place of a tone."""
         self._row.detach(slot)
         strip = self._row.attach(slot, phone, phone, phone.sample_rate_hz)
+        self._joint.pop(slot, None)
         if isinstance(phone, JointPhone):
             phone.attached(strip, self._woken)
             self._joint[slot] = phone
