@@ -345,7 +345,7 @@ class Server:
 
     def _tick(self, lateness_s: float) -> None:
         if self._telephony is not None:
-            self._telephony.before_tick(time.monotonic() - lateness_s)
+            self._telephony.before_tick(self._ticker.due_s)
         if self._simulation is not None:
             self._simulation.sample()
         self._exchange.tick(lateness_s)

@@ -32,10 +32,12 @@ class Ticker:
 
     Attributes:
         skipped_ticks: Ticks never run because the loop was blocked for too long.
+        due_s: When the tick that is under way was due, monotonic seconds.
     """
 
     def __init__(self, on_tick: Callable[[float], None]) -> None:
         self.skipped_ticks = 0
+        self.due_s = 0.0
         self._on_tick = on_tick
         self._loop: asyncio.AbstractEventLoop | None = None
         self._start_s = 0.0
@@ -96,8 +98,8 @@ class Ticker:
             ticks_due = CATCH_UP_TICKS
         if ticks_due > 0:
             self._ticks_done += 1
-            deadline_s = self._start_s + self._ticks_done * TICK_S
-            self._on_tick(time.monotonic() - deadline_s)
+            self.due_s = self._start_s + self._ticks_done * TICK_S
+            self._on_tick(time.monotonic() - self.due_s)
         if ticks_due > 1:
             # Not at once: what has come over sockets meanwhile is for the ticks that follow.
             self._soon(partial(self._soon, self._run_due))

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import Any
@@ -90,7 +89,7 @@ class Office:
         assert self.pool.used == 0
 
     def _tick(self, lateness_s: float) -> None:
-        self.telephony.before_tick(time.monotonic() - lateness_s + self.ahead_s)
+        self.telephony.before_tick(self._ticker.due_s + self.ahead_s)
         self.node.run(1)
         self.telephony.after_tick()
 

@@ -44,7 +44,7 @@ MAX_MESSAGES = 4
 
 _ACKNOWLEDGES = bytes((ACKNOWLEDGEMENT,))
 _PLAIN = (bytes((0, MORE)), bytes((0, 0)))  # channel and flags
-_KEPT = UNHEARD_TICKS  # frames sent and not acknowledged: after so many a leg is alone
+_KEPT = 64  # frames sent and not acknowledged: with more a leg is alone
 
 
 @dataclass(slots=True)
@@ -172,6 +172,7 @@ class AgentArray:
         self._came = bytearray(ROWS)
         rows = np.flatnonzero(self._is_used)
         is_due = self._playouts.are_due(rows) & (self._unheard[rows] + 1 < UNHEARD_TICKS)
+        is_due &= self._next_offset[rows] - self._kept_from[rows] < _KEPT * self._samples
         if not is_due.all():
             self._part_all(rows[~is_due])
             rows = rows[is_due]
@@ -301,7 +302,18 @@ class AgentArray:
 
     def count(self, row: int) -> None:
         """See `Together`."""
+        # What has come for the next tick is here already.
+        for turn, message in zip(self._turns, self._settle(row), strict=False):
+            turn.rows.append(row)
+            turn.messages.append(message)
         self._count(row, self._playouts.count)
+
+    def _settle(self, row: int) -> list[bytes]:
+        """Take what has come for a row, as far as it can be; return the rest."""
+        untaken = [message for turn in self._turns for message in turn.withdraw(row)]
+        while untaken and self._is_taken(row, untaken[0]):
+            del untaken[0]
+        return untaken
 
     def _count(self, row: int, ask: Callable[[int], Counted]) -> None:
         if row in self._taken:
@@ -320,9 +332,7 @@ class AgentArray:
 
     def leave(self, row: int) -> None:
         """See `Together`."""
-        untaken = [message for turn in self._turns for message in turn.withdraw(row)]
-        while untaken and self._is_taken(row, untaken[0]):
-            del untaken[0]
+        untaken = self._settle(row)
         self._count(row, self._playouts.leave)
         leg, parts = self._leg_in(row)
         parts.feed.catch_up(self._unarrived(row), int(self._next_offset[row]))
@@ -343,7 +353,7 @@ class AgentArray:
     def _unarrived(self, row: int) -> list[FedFrame]:
         """Return the frames that were sent from here and may be asked for again."""
         samples, end = self._samples, int(self._next_offset[row])
-        first = max(int(self._kept_from[row]), end - _KEPT * samples)
+        first = int(self._kept_from[row])
         return [
             FedFrame(
                 0,

@@ -310,6 +310,59 @@ def test_what_did_not_arrive_is_sent_again() -> None:
     assert heard[-1] - heard[-FRAME * 35] == FRAME * 35 - 1
 
 
+def test_what_was_under_way_when_a_link_broke_is_sent_again() -> None:
+    """An acknowledgement may be on its way for long: more than it leaves open is not known."""
+    twins = talking()
+    twins.run(20)
+    late = [
+        build_acknowledgement(Acknowledgement(0, scene.agent.received[0], 0))
+        for scene in (twins.alone, twins.other)
+    ]
+    for scene in (twins.alone, twins.other):
+        scene.agent.acknowledges = False
+        scene.agent.link.is_lost = True  # what is sent to the agent gets lost from here on
+    twins.run(15)
+    for scene, message in zip((twins.alone, twins.other), late, strict=True):
+        scene.agent.link.is_lost = False
+        scene.agent.send_binary(message)
+        scene.agent.link.is_lost = True
+    twins.run(UNHEARD_TICKS)
+    twins.agents(lambda agent: agent.connect())
+    twins.run(10)
+
+    assert not twins.other.agent.holes
+    assert twins.other.agent.discontinuities == 0
+
+
+def test_who_acknowledges_only_what_is_long_past_is_alone_in_time() -> None:
+    """More than is kept in an array may have to be sent again."""
+    twins = talking()
+    twins.each(EVENTS["silence"])
+    old = build_acknowledgement(Acknowledgement(0, 0, 0))
+    before = twins.sent_together
+    for tick in range(100):
+        if tick % 25 == 0:
+            twins.agents(lambda agent: agent.send_binary(old))
+        twins.run(1)
+    together = twins.sent_together - before
+    twins.agents(lambda agent: agent.lose())
+    twins.run(5)
+    twins.agents(lambda agent: agent.connect())
+    twins.run(5)
+
+    assert 90 < together < 100
+    assert not twins.other.agent.holes
+
+
+def test_what_has_come_counts_before_the_tick_that_takes_note_of_it() -> None:
+    twins = talking()
+    twins.each(lambda scene: _send(scene, 1))
+
+    assert twins.is_together
+    twins.compare()
+    twins.run(1)
+
+
 def test_several_messages_in_a_tick_are_taken_up_to_a_limit() -> None:
     twins = talking(queued_ticks=0)
     for burst in (2, 0, 3, 0, 1, MAX_MESSAGES + 1, 0, 0):
