@@ -28,7 +28,7 @@ from telcoflow_server.call.ports import Callee, Dialer, DialRequest, MediaLink, 
 from telcoflow_server.call.recordings import Recordings
 from telcoflow_server.call.report import CallReport, Percentiles, log_end, percentiles
 from telcoflow_server.call.session import AddressMaker, Session, SessionBoard
-from telcoflow_server.legs.agent_array import AgentArrays
+from telcoflow_server.legs.agent_rates import AgentArrays
 from telcoflow_server.media.lead import LeadRange
 from telcoflow_server.media.plane import MediaPlane, PlaneStatistics
 from telcoflow_server.media.routing import Slot
